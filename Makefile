@@ -1,0 +1,54 @@
+# minikv: everything needs only Go. `make check` is what CI runs first.
+SHELL    := /bin/sh
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+COMMIT   ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+LDFLAGS  := -s -w -X minikv/internal/buildinfo.Version=$(VERSION) -X minikv/internal/buildinfo.Commit=$(COMMIT)
+DATA     ?= ./data
+FUZZTIME ?= 5s
+BENCH    ?= .
+PKGS     := ./...
+
+.PHONY: run build test check fmt vet staticcheck arch bench fuzz e2e proto clean
+
+build: ## one static binary, bin/minikv
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/minikv ./cmd/minikv
+
+run: build ## one process with everything in it, data in ./data
+	./bin/minikv serve --data $(DATA)
+
+test: build ## unit, race, golden and end-to-end tests
+	$(GO) test -race -timeout 20m $(PKGS)
+
+check: fmt vet staticcheck arch ## what must hold before anything is tested
+
+fmt:
+	@out=$$(gofmt -l $$(git ls-files '*.go' | grep -v '^proto/metapb/')); \
+	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi
+
+vet:
+	$(GO) vet $(PKGS)
+
+staticcheck:
+	$(GO) tool staticcheck $(PKGS)
+
+arch: ## who may import whom
+	$(GO) test -run '^TestArchitecture' ./e2e
+
+bench: ## micro benchmarks; docs/benchmarks.md tells how to compare
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+fuzz: ## every fuzz target for FUZZTIME
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | sort -u); do \
+			echo "$$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir; \
+		done; done
+
+e2e: build ## the suites that run the real binary
+	MINIKV_BIN=$(CURDIR)/bin/minikv $(GO) test -timeout 30m -count 1 ./e2e/...
+
+proto: ## regenerate proto/metapb from proto/*.proto
+	$(GO) run ./internal/tools/protogen
+
+clean:
+	rm -rf bin
