@@ -1,0 +1,79 @@
+package vfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"minikv/internal/errs"
+)
+
+// LockName is the file in a data folder that its owner keeps locked. It tells who that is.
+const LockName = "LOCK"
+
+var errHeld = errors.New("held")
+
+// LockDir takes the folder for this process. A folder in use is refused with errs.Conflict and the holder's process id, host
+// and start time. Closing gives it back; so does the end of the process, however it ends.
+func LockDir(fs FS, dir string) (io.Closer, error) {
+	const op = "vfs.LockDir"
+	name := fs.PathJoin(dir, LockName)
+	f, held, err := lockOS(fs, name)
+	if errors.Is(err, errHeld) {
+		return nil, errs.E(op, errs.Conflict, "%s is in use by %s", dir, holder(fs, name))
+	}
+	if err != nil {
+		return nil, errs.WrapKind(op, errs.Unavailable, err)
+	}
+	host, _ := os.Hostname()
+	text := fmt.Sprintf("process %d on %s since %s\n", os.Getpid(), host, time.Now().UTC().Format(time.RFC3339))
+	if err := rewrite(f, text); err != nil {
+		held.Close()
+		return nil, errs.WrapKind(op, errs.Unavailable, err)
+	}
+	return held, nil
+}
+
+// lockTextLen is the fixed length of a lock file, so that a shorter text covers a longer one.
+const lockTextLen = 256
+
+func rewrite(f File, text string) error {
+	b := []byte(text + strings.Repeat("\n", max(0, lockTextLen-len(text))))
+	if _, err := f.WriteAt(b, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func holder(fs FS, name string) string {
+	b, err := ReadFile(fs, name, 1<<16)
+	if text := strings.TrimSpace(string(b)); err == nil && text != "" {
+		return text
+	}
+	return "another process"
+}
+
+// lockNamed locks by the FS's own means, under a name beside the one that tells the holder (Pebble empties what it locks).
+func lockNamed(fs FS, name string, f File) (File, io.Closer, error) {
+	l, err := fs.Lock(name + ".held")
+	if err != nil {
+		f.Close()
+		return nil, nil, errHeld
+	}
+	return f, closers{l, f}, nil
+}
+
+type closers []io.Closer
+
+func (c closers) Close() error {
+	var first error
+	for _, x := range c {
+		if err := x.Close(); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
