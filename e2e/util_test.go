@@ -1,0 +1,51 @@
+package e2e
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	"github.com/aws/smithy-go/middleware"
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+)
+
+func writeConfig(t *testing.T, yaml string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "minikv.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
+	return path
+}
+
+// unescapeListed undoes encoding-type=url.
+func unescapeListed(t *testing.T, s string) string {
+	t.Helper()
+	k, err := url.PathUnescape(s)
+	require.NoError(t, err)
+	return k
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// dialTo is a client that connects to the node whatever the name in the URL is.
+func dialTo(n *harness.Node) *http.Client {
+	addr := n.S3[strings.LastIndex(n.S3, "/")+1:]
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, addr)
+		},
+	}}
+}
+
+// unsignedPayload makes the SDK send a body that it cannot read twice.
+func unsignedPayload(stack *middleware.Stack) error {
+	return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
+}
