@@ -51,15 +51,16 @@ type Config struct {
 	PublicMetrics   bool // metrics without authentication off loopback
 	PlaintextBasic  bool // accept Basic over plaintext off loopback
 
-	MemoryLimit   int64 // soft limit of the Go heap; 0: from the cgroup
-	BodyBudget    int64
-	BlobSize      int64
-	Shards        int
-	EpochInterval time.Duration
-	HorizonLag    int // epochs
-	QueueDelay    time.Duration
-	VolumeReserve int64 // free space below which writes are refused; 0: max(1 GiB, 3 %)
-	Ballast       int64
+	MemoryLimit     int64 // soft limit of the Go heap; 0: from the cgroup
+	BodyBudget      int64
+	BlobSize        int64
+	Shards          int
+	EpochInterval   time.Duration
+	HorizonLag      int // epochs
+	QueueDelay      time.Duration
+	CollectInterval time.Duration
+	VolumeReserve   int64 // free space below which writes are refused; 0: max(1 GiB, 3 %)
+	Ballast         int64
 }
 
 // User is an account from the configuration file.

@@ -28,7 +28,7 @@ var clientEnv = []string{"MINIKV_ENDPOINT", "MINIKV_ACCESS_KEY", "MINIKV_SECRET_
 
 // foreignEnv are names that others put into the environment: Kubernetes and Docker links for a service called minikv or
 // minikv-something, and tests.
-var foreignEnv = regexp.MustCompile(`^MINIKV_(TEST_.*|([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
+var foreignEnv = regexp.MustCompile(`^MINIKV_(BIN|TEST_.*|([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
 
 // AddFlags adds --config and the flag of every setting but the secret ones.
 func AddFlags(fs *pflag.FlagSet) {

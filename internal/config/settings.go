@@ -69,7 +69,7 @@ var settings = []*setting{
 		set: to(func(c *Config) *time.Duration { return &c.FsyncInterval }, durationIn(time.Millisecond, time.Minute))},
 	{key: "volume.reserve", def: "auto", group: groupStore, usage: "free space below which writes answer 507", allowed: "auto (the larger of 1 GiB and 3 %) or a size from 1MiB",
 		set: to(func(c *Config) *int64 { return &c.VolumeReserve }, sizeIn(1<<20, 1<<50, true))},
-	{key: "volume.ballast", def: "256MiB", group: groupStore, usage: "space set aside so that deletes work on a full disk", allowed: "a size from 0 to 16GiB",
+	{key: "ballast.size", def: "256MiB", group: groupStore, usage: "space set aside so that deletes work on a full disk", allowed: "a size from 0 to 16GiB",
 		set: to(func(c *Config) *int64 { return &c.Ballast }, sizeIn(0, 16<<30, false))},
 
 	{key: "log-level", def: "info", group: groupOps, usage: "least level that is logged", allowed: "debug, info, warn or error",
@@ -95,6 +95,8 @@ var settings = []*setting{
 		set: to(func(c *Config) *time.Duration { return &c.EpochInterval }, durationIn(10*time.Millisecond, 24*time.Hour))},
 	{key: "epoch.lag", def: "48", group: groupAdvanced, usage: "epochs after which an undecided write is given up", allowed: "a number from 2 to 10000",
 		set: to(func(c *Config) *int { return &c.HorizonLag }, intIn(2, 10000))},
+	{key: "collect.interval", def: "30s", group: groupAdvanced, usage: "time between two rounds of the collector of deleted and orphaned bytes", allowed: "a duration from 10ms to 24h",
+		set: to(func(c *Config) *time.Duration { return &c.CollectInterval }, durationIn(10*time.Millisecond, 24*time.Hour))},
 	{key: "queue.delay", def: "15m", group: groupAdvanced, usage: "time that deleted bytes are kept", allowed: "a duration from 0s to 720h",
 		set: to(func(c *Config) *time.Duration { return &c.QueueDelay }, durationIn(0, 720*time.Hour))},
 }
