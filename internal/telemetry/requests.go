@@ -1,0 +1,45 @@
+package telemetry
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Requests counts the requests of a listener.
+type Requests struct {
+	seconds *prometheus.HistogramVec
+	bytes   *prometheus.CounterVec
+	running prometheus.Gauge
+}
+
+// NewRequests registers the metrics of a listener: api is "s3" or "rest".
+func NewRequests(r prometheus.Registerer, api string) *Requests {
+	labels := prometheus.Labels{"api": api}
+	q := &Requests{
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "minikv_http_request_seconds", Help: "Time from the head of a request to the end of its answer.",
+			ConstLabels: labels, Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+		}, []string{"operation", "status"}),
+		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "minikv_http_bytes_total", Help: "Bytes of bodies.", ConstLabels: labels,
+		}, []string{"direction"}),
+		running: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "minikv_http_requests_running", Help: "Requests that are being answered.", ConstLabels: labels,
+		}),
+	}
+	r.MustRegister(q.seconds, q.bytes, q.running)
+	return q
+}
+
+// Begin counts a request that begins.
+func (q *Requests) Begin() { q.running.Inc() }
+
+// End counts a request that ended. operation must come from a fixed set of names.
+func (q *Requests) End(operation string, status int, took time.Duration, in, out int64) {
+	q.running.Dec()
+	q.seconds.WithLabelValues(operation, strconv.Itoa(status)).Observe(took.Seconds())
+	q.bytes.WithLabelValues("in").Add(float64(in))
+	q.bytes.WithLabelValues("out").Add(float64(out))
+}
