@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/minio/sha256-simd"
+
+	"minikv/sigv4"
+)
+
+const (
+	accessKey = "benchkey"
+	secretKey = "bench-secret-0123456789"
+	bucket    = "bench"
+)
+
+// load is one cell of the table.
+type load struct {
+	op      string
+	size    int
+	clients int
+	signed  bool
+	length  time.Duration
+}
+
+type result struct {
+	rate     float64 // operations/s
+	p50, p99 time.Duration
+	cpuPerOp float64 // seconds of the server
+}
+
+var signer = sigv4.Signer{AccessKey: accessKey, SecretKey: secretKey, Region: "us-east-1"}
+
+// keysOf bounds what a load reads and rewrites, so that a cell's data fits the disk.
+func (l load) keys() int { return max(16, min(1024, (256<<20)/max(l.size, 1))) }
+
+func (l load) key(i int) string { return fmt.Sprintf("s%d/%05d", l.size, i%l.keys()) }
+
+func (l load) run(ctx context.Context, s *server) (result, error) {
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: l.clients, WriteBufferSize: 256 << 10, ReadBufferSize: 256 << 10, DisableCompression: true}}
+	defer client.CloseIdleConnections()
+	body := make([]byte, l.size)
+	_, _ = rand.Read(body)
+	if l.op != "PUT" {
+		if err := l.fill(ctx, s, client, body); err != nil {
+			return result{}, err
+		}
+	}
+	runCtx, cancel := context.WithTimeout(ctx, l.length)
+	defer cancel()
+	var next atomic.Int64
+	lat := make([][]time.Duration, l.clients)
+	errs := make([]error, l.clients)
+	cpu := s.cpuSeconds()
+	begin := time.Now()
+	var wg sync.WaitGroup
+	for c := range l.clients {
+		wg.Go(func() {
+			buf := make([]byte, 256<<10)
+			for runCtx.Err() == nil {
+				at := time.Now()
+				if err := l.once(ctx, s, client, body, buf, int(next.Add(1))); err != nil {
+					errs[c] = err
+					return
+				}
+				lat[c] = append(lat[c], time.Since(at))
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(begin)
+	for _, err := range errs {
+		if err != nil {
+			return result{}, err
+		}
+	}
+	all := slices.Concat(lat...)
+	if len(all) == 0 {
+		return result{}, fmt.Errorf("no operation ended within %v", l.length)
+	}
+	slices.Sort(all)
+	return result{rate: float64(len(all)) / took.Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100],
+		cpuPerOp: (s.cpuSeconds() - cpu) / float64(len(all))}, nil
+}
+
+// fill writes the keys that a reading load reads.
+func (l load) fill(ctx context.Context, s *server, client *http.Client, body []byte) error {
+	put := l
+	put.op = "PUT"
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.filled[l.size] {
+		return nil
+	}
+	for i := range l.keys() {
+		if err := put.once(ctx, s, client, body, nil, i); err != nil {
+			return err
+		}
+	}
+	s.filled[l.size] = true
+	return nil
+}
+
+func (l load) once(ctx context.Context, s *server, client *http.Client, body, buf []byte, i int) error {
+	var r io.Reader
+	payload := sigv4.UnsignedPayload
+	if l.op == "PUT" {
+		r = bytes.NewReader(body)
+		if l.signed {
+			sum := sha256.Sum256(body)
+			payload = hex.EncodeToString(sum[:])
+		}
+	}
+	resp, err := send(ctx, client, l.op, s.url+"/"+bucket+"/"+l.key(i)+s.query(l), r, int64(l.size), payload)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	n := 0
+	for {
+		m, err := resp.Body.Read(buf[:max(len(buf), 0)])
+		n += m
+		if err == io.EOF || len(buf) == 0 {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: status %d", l.op, resp.StatusCode)
+	}
+	if l.op == "GET" && n != l.size {
+		return fmt.Errorf("GET: %d bytes, not %d", n, l.size)
+	}
+	return nil
+}
+
+func send(ctx context.Context, client *http.Client, method, url string, body io.Reader, size int64, payload string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
+	}
+	if body != nil {
+		req.ContentLength = size
+	}
+	if _, err := signer.Sign(req, payload, time.Now()); err != nil {
+		return nil, err
+	}
+	return client.Do(req)
+}
+
+// list measures full pages over many small objects.
+func list(ctx context.Context, s settings, srv *server) error {
+	if s.listKeys == 0 {
+		return nil
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}
+	defer client.CloseIdleConnections()
+	var next atomic.Int64
+	errs := make(chan error, 64)
+	for range 64 {
+		go func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= s.listKeys {
+					errs <- nil
+					return
+				}
+				resp, err := send(ctx, client, "PUT", fmt.Sprintf("%s/%s/list/%03d/%07d", srv.url, bucket, i%1000, i), strings.NewReader("x"), 1, sigv4.UnsignedPayload)
+				if err != nil {
+					errs <- err
+					return
+				}
+				_, _ = io.Copy(io.Discard, resp.Body)
+				_ = resp.Body.Close()
+			}
+		}()
+	}
+	for range 64 {
+		if err := <-errs; err != nil {
+			return err
+		}
+	}
+	fmt.Println("\n| LIST of pages of 1,000 | clients | keys/s | pages/s |\n|---|---|---|---|")
+	for _, clients := range []int{1, 16} {
+		keys, pages, took, err := listFor(ctx, srv, client, clients, time.Duration(s.seconds*float64(time.Second)))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("| %s keys | %d | %.0f | %.0f |\n", strconv.Itoa(s.listKeys), clients, float64(keys)/took.Seconds(), float64(pages)/took.Seconds())
+	}
+	return nil
+}
+
+func listFor(ctx context.Context, srv *server, client *http.Client, clients int, length time.Duration) (keys, pages int64, took time.Duration, err error) {
+	var nk, np atomic.Int64
+	errs := make(chan error, clients)
+	begin := time.Now()
+	for range clients {
+		go func() {
+			after := ""
+			for time.Since(begin) < length {
+				resp, err := send(ctx, client, "GET", srv.url+"/"+bucket+"?list-type=2&prefix=list%2F&start-after="+sigv4.EncodeQuery(after), nil, 0, sigv4.UnsignedPayload)
+				if err != nil {
+					errs <- err
+					return
+				}
+				b, err := io.ReadAll(resp.Body)
+				_ = resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK {
+					errs <- fmt.Errorf("list: status %d, %v", resp.StatusCode, err)
+					return
+				}
+				nk.Add(int64(bytes.Count(b, []byte("<Key>"))))
+				np.Add(1)
+				after = ""
+				if i := bytes.LastIndex(b, []byte("<Key>")); i >= 0 && bytes.Contains(b, []byte("<IsTruncated>true")) {
+					rest := b[i+5:]
+					after = string(rest[:bytes.IndexByte(rest, '<')])
+				}
+			}
+			errs <- nil
+		}()
+	}
+	for range clients {
+		if e := <-errs; e != nil && err == nil {
+			err = e
+		}
+	}
+	return nk.Load(), np.Load(), time.Since(begin), err
+}

@@ -1,0 +1,160 @@
+// Command bench measures a minikv binary against the limits of the machine it runs on, in one run: hashing, appending with
+// group commit, writing, loopback, and the load client's own ceiling against a server that does nothing.
+//
+//	go run ./e2e/bench -bin bin/minikv > table.md
+//
+// Absolute figures move from machine to machine; the ratios in the last columns are what to compare.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+type settings struct {
+	bin, dir string
+	seconds  float64
+	repeat   int
+	sizes    []int
+	clients  []int
+	listKeys int
+	unsigned bool
+	args     string
+}
+
+func main() {
+	var s settings
+	var sizes, clients string
+	if len(os.Args) > 1 && os.Args[1] == "null-server" {
+		nullServer(os.Args[2])
+		return
+	}
+	flag.StringVar(&s.bin, "bin", "bin/minikv", "the binary to measure")
+	flag.StringVar(&s.dir, "dir", "", "directory for data, on the disk to measure; default a temporary one here")
+	flag.Float64Var(&s.seconds, "seconds", 2, "length of one measurement in seconds")
+	flag.IntVar(&s.repeat, "repeat", 1, "measurements per cell; the median is shown")
+	flag.StringVar(&sizes, "sizes", "1024,65536,1048576,16777216", "object sizes in bytes")
+	flag.StringVar(&clients, "clients", "1,16,64", "numbers of concurrent clients")
+	flag.IntVar(&s.listKeys, "list-keys", 100_000, "keys in the listing benchmark")
+	flag.BoolVar(&s.unsigned, "unsigned", false, "UNSIGNED-PAYLOAD instead of signed payloads")
+	flag.StringVar(&s.args, "args", "", "further flags of minikv serve")
+	flag.Parse()
+	s.sizes, s.clients = ints(sizes), ints(clients)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, s); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func ints(list string) []int {
+	var out []int
+	for f := range strings.SplitSeq(list, ",") {
+		var n int
+		if _, err := fmt.Sscan(f, &n); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func run(ctx context.Context, s settings) error {
+	base := s.dir
+	if base == "" {
+		base = "."
+	}
+	dir, err := os.MkdirTemp(base, "bench-data-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	limits, err := measureLimits(dir, s.clients)
+	if err != nil {
+		return err
+	}
+	ceiling, err := startServer(ctx, os.Args[0], "null-server", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer ceiling.stop()
+	srv, err := startMinikv(ctx, s, filepath.Join(dir, "data"))
+	if err != nil {
+		return err
+	}
+	defer srv.stop()
+	out, _ := exec.Command(s.bin, "version").Output()
+	fmt.Printf("%s; %s %s/%s, %d cores; %.1f s per cell, median of %d\n\n", strings.TrimSpace(string(out)), runtime.Version(),
+		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), s.seconds, s.repeat)
+	limits.print()
+	fmt.Println("\n| operation | size | clients | ops/s | MiB/s | p50 | p99 | server CPU us/op | client's ceiling ops/s | limit | of limit |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
+	for _, size := range s.sizes {
+		for _, clients := range s.clients {
+			for _, op := range []string{"PUT", "GET", "HEAD"} {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if op == "HEAD" && size != s.sizes[0] {
+					continue
+				}
+				l := load{op: op, size: size, clients: clients, signed: !s.unsigned, length: time.Duration(s.seconds * float64(time.Second))}
+				top, err := median(ctx, 1, l, ceiling)
+				if err != nil {
+					return fmt.Errorf("null server, %s %d: %w", op, size, err)
+				}
+				r, err := median(ctx, s.repeat, l, srv)
+				if err != nil {
+					return fmt.Errorf("%s %d: %w", op, size, err)
+				}
+				printRow(l, r, top, limits)
+			}
+		}
+	}
+	return list(ctx, s, srv)
+}
+
+// median runs a load n times and gives the run with the median rate; the first of several is preceded by a short warm-up.
+func median(ctx context.Context, n int, l load, s *server) (result, error) {
+	warm := l
+	warm.length = l.length / 4
+	if _, err := warm.run(ctx, s); err != nil {
+		return result{}, err
+	}
+	var rs []result
+	for range n {
+		r, err := l.run(ctx, s)
+		if err != nil {
+			return result{}, err
+		}
+		rs = append(rs, r)
+	}
+	slices.SortFunc(rs, func(a, b result) int { return int(a.rate - b.rate) })
+	return rs[len(rs)/2], nil
+}
+
+func printRow(l load, r, top result, limits limits) {
+	name, limit := limits.of(l)
+	ratio := "-"
+	if limit > 0 {
+		ratio = fmt.Sprintf("%.2f", r.rate/limit)
+	}
+	fmt.Printf("| %s | %s | %d | %.0f | %.0f | %s | %s | %.0f | %.0f | %s %.0f | %s |\n", l.op, sizeName(l.size), l.clients, r.rate,
+		r.rate*float64(l.size)/(1<<20), r.p50.Round(10*time.Microsecond), r.p99.Round(10*time.Microsecond), r.cpuPerOp*1e6, top.rate, name, limit, ratio)
+}
+
+func sizeName(n int) string {
+	if n >= 1<<20 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d KiB", n>>10)
+}
