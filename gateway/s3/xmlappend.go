@@ -102,3 +102,9 @@ func appendURL(dst []byte, s string) []byte {
 	}
 	return dst
 }
+
+// appendRoot appends the XML declaration and the open root element with S3's namespace.
+func appendRoot(dst []byte, name string) []byte {
+	dst = append(append(append(dst, xmlHeader...), '<'), name...)
+	return append(append(dst, xmlns...), '>')
+}

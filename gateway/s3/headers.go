@@ -1,0 +1,133 @@
+package s3
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+)
+
+// headerRule says what is done with a request header: nil accepts any value, here or elsewhere in the package.
+type headerRule func(name, value string) error
+
+// reject refuses any value with 501.
+func reject(name, _ string) error { return NotImplementedHeader(name) }
+
+// headerRules has a rule for every x-amz-* request header of the supported operations that is not evaluated by another function
+// of the package. Prefix rules end in '*'.
+var headerRules = map[string]headerRule{
+	"x-amz-acl":                                 checkACL,
+	"x-amz-bucket-namespace":                    only("global"),
+	"x-amz-bucket-object-lock-enabled":          only("false"),
+	"x-amz-bypass-governance-retention":         only("false"),
+	"x-amz-copy-source-server-side-encryption*": reject,
+	"x-amz-grant-*":                             reject,
+	"x-amz-if-match-initiated-time":             reject,
+	"x-amz-mfa":                                 reject,
+	"x-amz-object-lock-*":                       reject,
+	"x-amz-object-ownership":                    checkOwnership,
+	"x-amz-server-side-encryption*":             reject,
+	"x-amz-storage-class":                       checkStorageClass,
+	"x-amz-website-redirect-location":           reject,
+	"x-amz-write-offset-bytes":                  reject,
+	"x-amz-rename-source*":                      reject,
+	"x-amz-object-annotation-directive":         only("COPY"),
+}
+
+// CheckHeaders refuses headers that ask for what this store does not do: encryption, lock, grants, redirects, other storage
+// classes, ... 501 NotImplemented naming the header; 400 InvalidStorageClass for an unknown class, InvalidArgument for an unknown
+// ACL. Headers with an empty value are as good as absent. Operations take no notice of headers that are not theirs in AWS; here
+// they are refused for all operations alike, which is safer and simpler.
+func CheckHeaders(op *Operation, h http.Header) error {
+	for name, values := range h {
+		if len(name) < 6 || !strings.EqualFold(name[:6], "x-amz-") {
+			continue
+		}
+		rule := ruleOf(name)
+		if rule == nil {
+			continue
+		}
+		for _, v := range values {
+			if v == "" {
+				continue
+			}
+			if err := rule(strings.ToLower(name), strings.Trim(v, " \t")); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// ruleOf finds the rule of a header, in canonical or any other letter case.
+func ruleOf(name string) headerRule {
+	if r, ok := exactRules[textproto.CanonicalMIMEHeaderKey(name)]; ok {
+		return r
+	}
+	for _, p := range prefixRules {
+		if len(name) >= len(p.prefix) && strings.EqualFold(name[:len(p.prefix)], p.prefix) {
+			return p.rule
+		}
+	}
+	return nil
+}
+
+type prefixRule struct {
+	prefix string
+	rule   headerRule
+}
+
+// exactRules are by canonical name.
+var exactRules, prefixRules = func() (map[string]headerRule, []prefixRule) {
+	exact := make(map[string]headerRule)
+	var prefixes []prefixRule
+	for name, rule := range headerRules {
+		if p, ok := strings.CutSuffix(name, "*"); ok {
+			prefixes = append(prefixes, prefixRule{p, rule})
+		} else {
+			exact[textproto.CanonicalMIMEHeaderKey(name)] = rule
+		}
+	}
+	return exact, prefixes
+}()
+
+// only accepts one value, letter case ignored.
+func only(accepted string) headerRule {
+	return func(name, value string) error {
+		if strings.EqualFold(value, accepted) {
+			return nil
+		}
+		return NotImplementedHeader(name)
+	}
+}
+
+func checkACL(name, value string) error {
+	switch value {
+	case "private":
+		return nil
+	case "public-read", "public-read-write", "aws-exec-read", "authenticated-read", "bucket-owner-read",
+		"bucket-owner-full-control", "log-delivery-write":
+		return NotImplementedHeader(name)
+	}
+	return InvalidArgument(name, value, "")
+}
+
+func checkStorageClass(name, value string) error {
+	switch value {
+	case "STANDARD":
+		return nil
+	case "REDUCED_REDUNDANCY", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER", "DEEP_ARCHIVE", "GLACIER_IR",
+		"OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP":
+		return NotImplementedHeader(name)
+	}
+	return NewError(CodeInvalidStorageClass, "").With("StorageClassRequested", value)
+}
+
+func checkOwnership(name, value string) error {
+	switch value {
+	case "ObjectWriter":
+		return nil
+	case "BucketOwnerPreferred", "BucketOwnerEnforced":
+		return NotImplementedHeader(name)
+	}
+	return InvalidArgument(name, value, "Invalid x-amz-object-ownership header: "+value)
+}

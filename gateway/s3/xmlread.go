@@ -1,0 +1,169 @@
+package s3
+
+import (
+	"bytes"
+	"encoding/xml"
+	"io"
+	"strings"
+)
+
+// xmlDepthMax bounds the nesting of a request body.
+const xmlDepthMax = 32
+
+// xmlReader walks an XML body as a recursive descent: a function that is given an element consumes it with children, text or
+// skip. It builds no tree, so memory is bounded by the body and what the caller keeps.
+type xmlReader struct {
+	d     *xml.Decoder
+	depth int
+}
+
+func malformedXML() *Error { return NewError(CodeMalformedXML, "") }
+
+// parseXML walks a body whose root element is root, with any namespace or none. fn consumes the root's content. A DTD, an unknown
+// entity, too deep nesting, another root, or text after the root is 400 MalformedXML.
+func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
+	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
+	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(body))}
+	x.d.Strict = true
+	start, err := x.prolog()
+	if err != nil {
+		return err
+	}
+	if start.Name.Local != root {
+		return malformedXML()
+	}
+	if err := fn(x); err != nil {
+		return err
+	}
+	return x.epilog()
+}
+
+// prolog reads up to the root element.
+func (x *xmlReader) prolog() (xml.StartElement, error) {
+	for {
+		t, err := x.d.Token()
+		if err != nil {
+			return xml.StartElement{}, malformedXML()
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			x.depth = 1
+			return t, nil
+		case xml.ProcInst:
+			if t.Target != "xml" {
+				return xml.StartElement{}, malformedXML()
+			}
+		case xml.CharData:
+			if !blank(t) {
+				return xml.StartElement{}, malformedXML()
+			}
+		case xml.Comment:
+		default: // a DTD is a directive
+			return xml.StartElement{}, malformedXML()
+		}
+	}
+}
+
+// epilog reads what follows the root element: nothing but space and comments.
+func (x *xmlReader) epilog() error {
+	for {
+		t, err := x.d.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return malformedXML()
+		}
+		switch t := t.(type) {
+		case xml.Comment:
+		case xml.CharData:
+			if !blank(t) {
+				return malformedXML()
+			}
+		default:
+			return malformedXML()
+		}
+	}
+}
+
+func blank(b []byte) bool { return len(bytes.TrimLeft(b, " \t\r\n")) == 0 }
+
+// children calls fn with the local name of each child of the open element, up to the element's end. fn consumes the child.
+func (x *xmlReader) children(fn func(name string) error) error {
+	for {
+		t, err := x.d.Token()
+		if err != nil {
+			return malformedXML()
+		}
+		switch t := t.(type) {
+		case xml.StartElement:
+			if x.depth++; x.depth > xmlDepthMax {
+				return malformedXML()
+			}
+			if err := fn(t.Name.Local); err != nil {
+				return err
+			}
+		case xml.EndElement:
+			x.depth--
+			return nil
+		case xml.CharData:
+			if !blank(t) {
+				return malformedXML()
+			}
+		case xml.Comment:
+		default:
+			return malformedXML()
+		}
+	}
+}
+
+// text consumes an element that holds text only.
+func (x *xmlReader) text() (string, error) {
+	var b strings.Builder
+	for {
+		t, err := x.d.Token()
+		if err != nil {
+			return "", malformedXML()
+		}
+		switch t := t.(type) {
+		case xml.CharData:
+			b.Write(t)
+		case xml.EndElement:
+			x.depth--
+			return b.String(), nil
+		case xml.Comment:
+		default:
+			return "", malformedXML()
+		}
+	}
+}
+
+// trimmed is text without space around it, for numbers, dates and tags.
+func (x *xmlReader) trimmed() (string, error) {
+	s, err := x.text()
+	return strings.Trim(s, " \t\r\n"), err
+}
+
+// skip consumes an element and all below it.
+func (x *xmlReader) skip() error {
+	for open := 1; open > 0; {
+		t, err := x.d.Token()
+		if err != nil {
+			return malformedXML()
+		}
+		switch t.(type) {
+		case xml.StartElement:
+			if x.depth++; x.depth > xmlDepthMax {
+				return malformedXML()
+			}
+			open++
+		case xml.EndElement:
+			x.depth--
+			open--
+		case xml.CharData, xml.Comment:
+		default:
+			return malformedXML()
+		}
+	}
+	return nil
+}
