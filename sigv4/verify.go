@@ -232,6 +232,14 @@ func newErrorDate() error {
 	return newError(CodeAccessDenied, "AWS authentication requires a valid Date or x-amz-date header")
 }
 
+// signTime is the time as it stands in the string to sign.
+func (c *credentials) signTime() string {
+	if len(c.timeRaw) == len(timeFormat) {
+		return c.timeRaw
+	}
+	return c.time.Format(timeFormat)
+}
+
 // parseTime parses YYYYMMDDTHHMMSSZ and nothing else: time.Parse alone would let fractions of a second through.
 func parseTime(s string) (time.Time, error) {
 	if len(s) != len(timeFormat) {
@@ -250,7 +258,7 @@ func (v *Verifier) verify(r *Request, c *credentials, res *Result) (*Result, err
 
 	id, key, known, cached := v.signingKey(c)
 	t := toSign{
-		key: key, time: c.time.Format(timeFormat), scope: c.scope, signed: c.signed,
+		key: key, time: c.signTime(), scope: c.scope, signed: c.signed,
 		payload: res.Payload.Line, presigned: c.kind == inQuery,
 	}
 	ok := s.check(r, &t, c.signature)
