@@ -1,0 +1,168 @@
+package consensus
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"minikv/internal/errs"
+)
+
+// Confirmer asks other coordinators whether a term is still theirs.
+type Confirmer interface {
+	// Confirm returns nil when the server is of the incarnation that its id names and its current term is term. Asked only of
+	// voters other than ourselves, and only after the reads that wait for it have arrived.
+	Confirm(ctx context.Context, server raft.Server, term uint64) error
+}
+
+// readRaft is what reads need of Raft.
+type readRaft interface {
+	State() raft.RaftState
+	CurrentTerm() uint64
+	voters() ([]raft.Server, error) // of the latest configuration
+}
+
+// reads lets a leader answer reads linearizably: a round of confirmations serves all reads that wait when it begins (C6).
+type reads struct {
+	self raft.ServerID
+	raft readRaft
+	ask  Confirmer // nil: a single voter only
+
+	mu      sync.Mutex // guards what follows
+	ready   uint64     // term whose barrier was applied; 0: none
+	waiting *round     // the next to begin
+	running bool
+}
+
+// round is one round of confirmations.
+type round struct {
+	done chan struct{}
+	err  error // once done
+}
+
+// setReady says that everything before the term was applied here.
+func (r *reads) setReady(term uint64) {
+	r.mu.Lock()
+	r.ready = term
+	r.mu.Unlock()
+}
+
+// leading is the term that this node leads with its barrier behind it.
+func (r *reads) leading() (uint64, error) {
+	const op = "consensus.Read"
+	r.mu.Lock()
+	ready := r.ready
+	r.mu.Unlock()
+	if ready == 0 || r.raft.State() != raft.Leader || r.raft.CurrentTerm() != ready {
+		return 0, errs.E(op, errs.NotLeader, "this coordinator does not lead, or not yet")
+	}
+	return ready, nil
+}
+
+// confirm returns nil when everything that was acknowledged before the call can be read here now.
+func (r *reads) confirm(ctx context.Context) error {
+	if _, err := r.leading(); err != nil {
+		return err
+	}
+	voters, err := r.raft.voters()
+	if err != nil {
+		return errs.WrapKind("consensus.Read", errs.Unavailable, err)
+	}
+	if len(voters) == 1 && voters[0].ID == r.self {
+		// No one else can have been elected; leading was checked after the read arrived.
+		_, err := r.leading()
+		return err
+	}
+	w := r.join()
+	select {
+	case <-w.done:
+		return w.err
+	case <-ctx.Done():
+		return errs.Wrap("consensus.Read", ctx.Err())
+	}
+}
+
+// join waits for the next round that begins from now on.
+func (r *reads) join() *round {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting == nil {
+		r.waiting = &round{done: make(chan struct{})}
+	}
+	w := r.waiting
+	if !r.running {
+		r.running = true
+		go r.rounds()
+	}
+	return w
+}
+
+// rounds runs while someone waits.
+func (r *reads) rounds() {
+	for {
+		r.mu.Lock()
+		w := r.waiting
+		r.waiting = nil
+		if w == nil {
+			r.running = false
+			r.mu.Unlock()
+			return
+		}
+		r.mu.Unlock()
+		w.err = r.oneRound()
+		close(w.done)
+	}
+}
+
+// oneRound asks all voters and returns as soon as a majority confirmed or can't any more.
+func (r *reads) oneRound() error {
+	const op = "consensus.Read"
+	term, err := r.leading()
+	if err != nil {
+		return err
+	}
+	voters, err := r.raft.voters()
+	if err != nil {
+		return errs.WrapKind(op, errs.Unavailable, err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), confirmMax)
+	defer cancel()
+	answers := make(chan error, len(voters))
+	for _, v := range voters {
+		switch {
+		case v.ID == r.self:
+			answers <- nil
+		case r.ask == nil:
+			answers <- errs.E(op, errs.Unavailable, "no way to ask %s", v.ID)
+		default:
+			go func() { answers <- r.ask.Confirm(ctx, v, term) }()
+		}
+	}
+	if err := majority(answers, len(voters)); err != nil {
+		return errs.WrapKind(op, errs.Unavailable, err)
+	}
+	now, err := r.leading()
+	if err == nil && now != term {
+		err = errs.E(op, errs.NotLeader, "the term changed")
+	}
+	return err
+}
+
+func majority(answers <-chan error, voters int) error {
+	yes, no := 0, 0
+	for {
+		err := <-answers
+		if err == nil {
+			yes++
+		} else {
+			no++
+		}
+		if yes > voters/2 {
+			return nil
+		}
+		if no >= voters-voters/2 {
+			return err
+		}
+	}
+}
