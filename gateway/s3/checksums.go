@@ -235,3 +235,12 @@ func ChecksumMode(h http.Header) (bool, error) {
 		return false, InvalidArgument(HeaderChecksumMode, v, "Value for x-amz-checksum-mode header is invalid.")
 	}
 }
+
+// SetChecksumKind writes the algorithm and type of an upload (CreateMultipartUpload, ListParts); None writes nothing.
+func SetChecksumKind(h http.Header, a digest.Algorithm, t digest.Type) {
+	if a == digest.None {
+		return
+	}
+	h[HeaderChecksumAlgorithm] = []string{a.String()}
+	h[HeaderChecksumType] = []string{t.String()}
+}

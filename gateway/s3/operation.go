@@ -30,7 +30,9 @@ type Operation struct {
 func Operations() []Operation { return operations }
 
 // Writes says whether the operation changes something.
-func (o *Operation) Writes() bool { return o.Method != "GET" && o.Method != "HEAD" && o.Method != "OPTIONS" }
+func (o *Operation) Writes() bool {
+	return o.Method != "GET" && o.Method != "HEAD" && o.Method != "OPTIONS"
+}
 
 // None is the answer of an operation whose State is NoneAnswer, for a bucket that exists: 200 with an XML body, or an error. The
 // caller checks first that the bucket, and for LevelObject the object, exist.

@@ -2,9 +2,6 @@ package s3
 
 import "minikv/internal/digest"
 
-// AppendLocation appends the answer of GetBucketLocation; us-east-1 is an empty element.
-func AppendLocation(dst []byte, region string) []byte { panic("todo") }
-
 // DeleteResult is the answer for one key of DeleteObjects.
 type DeleteResult struct {
 	Key       string
@@ -16,25 +13,58 @@ type DeleteResult struct {
 }
 
 // AppendDeleteResults appends the answer of DeleteObjects; quiet leaves out what was deleted.
-func AppendDeleteResults(dst []byte, results []DeleteResult, quiet bool) []byte { panic("todo") }
+func AppendDeleteResults(dst []byte, results []DeleteResult, quiet bool) []byte {
+	dst = appendRoot(dst, "DeleteResult")
+	for i := range results {
+		r := &results[i]
+		switch {
+		case r.Err != nil:
+			dst = r.appendError(dst)
+		case !quiet:
+			dst = r.appendDeleted(dst)
+		}
+	}
+	return append(dst, "</DeleteResult>"...)
+}
+
+func (r *DeleteResult) appendDeleted(dst []byte) []byte {
+	dst = append(dst, "<Deleted>"...)
+	dst = appendElement(dst, "Key", r.Key)
+	if r.VersionID != "" {
+		dst = appendElement(dst, "VersionId", r.VersionID)
+	}
+	if r.DeleteMarker {
+		dst = append(dst, "<DeleteMarker>true</DeleteMarker>"...)
+		dst = appendElement(dst, "DeleteMarkerVersionId", r.MarkerVersionID)
+	}
+	return append(dst, "</Deleted>"...)
+}
+
+func (r *DeleteResult) appendError(dst []byte) []byte {
+	dst = append(dst, "<Error>"...)
+	dst = appendElement(dst, "Key", r.Key)
+	if r.VersionID != "" {
+		dst = appendElement(dst, "VersionId", r.VersionID)
+	}
+	dst = appendElement(dst, "Code", string(r.Err.Code))
+	dst = appendElement(dst, "Message", r.Err.Message)
+	return append(dst, "</Error>"...)
+}
 
 // AppendCopyObject appends the answer of CopyObject.
 func AppendCopyObject(dst []byte, e digest.ETag, modifiedMS int64, c digest.Checksum) []byte {
-	panic("todo")
+	return appendCopy(dst, "CopyObjectResult", e, modifiedMS, appendTypedChecksum, c)
 }
 
 // AppendCopyPart appends the answer of UploadPartCopy.
 func AppendCopyPart(dst []byte, e digest.ETag, modifiedMS int64, c digest.Checksum) []byte {
-	panic("todo")
+	return appendCopy(dst, "CopyPartResult", e, modifiedMS, appendChecksum, c)
 }
 
-// AppendInitiate appends the answer of CreateMultipartUpload. Algorithm and type go into headers, not here.
-func AppendInitiate(dst []byte, bucket, key, uploadID string) []byte { panic("todo") }
-
-// AppendComplete appends the answer of CompleteMultipartUpload.
-func AppendComplete(dst []byte, location, bucket, key string, e digest.ETag, c digest.Checksum) []byte {
-	panic("todo")
+func appendCopy(dst []byte, root string, e digest.ETag, modifiedMS int64,
+	sum func([]byte, digest.Checksum) []byte, c digest.Checksum) []byte {
+	dst = appendRoot(dst, root)
+	dst = appendModified(dst, modifiedMS)
+	dst = appendETag(dst, e)
+	return appendClose(sum(dst, c), root)
 }
-
-// AppendACL appends the answer of GetBucketAcl and GetObjectAcl for a private ACL: FULL_CONTROL for the owner.
-func AppendACL(dst []byte, ownerID, ownerName string) []byte { panic("todo") }
