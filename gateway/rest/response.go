@@ -1,0 +1,112 @@
+package rest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// response is the answer: it remembers the status and renews the deadline at every write, so that a slow client lives and a dead
+// one does not.
+type response struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	idle    time.Duration
+	renewed time.Time
+	status  int
+	bytes   int64
+	cause   error // for the log
+}
+
+// Unwrap is for http.ResponseController.
+func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *response) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// writeMax is how much one deadline covers.
+const writeMax = 256 << 10
+
+func (w *response) Write(p []byte) (n int, err error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	for {
+		if now := time.Now(); now.Sub(w.renewed) > w.idle/8 {
+			_ = w.control.SetWriteDeadline(now.Add(w.idle)) // unsupported only in tests
+			w.renewed = now
+		}
+		m, err := w.ResponseWriter.Write(p[n:min(len(p), n+writeMax)])
+		n += m
+		w.bytes += int64(m)
+		if err != nil || n == len(p) {
+			return n, err
+		}
+	}
+}
+
+// requestBody reads a request's body with a deadline on progress.
+type requestBody struct {
+	src     io.Reader
+	control *http.ResponseController
+	idle    time.Duration
+	renewed time.Time
+	bytes   int64
+	armed   bool
+	ended   bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.renewed) > b.idle/8 {
+		_ = b.control.SetReadDeadline(now.Add(b.idle)) // unsupported only in tests
+		b.renewed, b.armed = now, true
+	}
+	n, err := b.src.Read(p)
+	b.bytes += int64(n)
+	if err != nil {
+		b.ended = true
+		b.disarm()
+	}
+	return n, err
+}
+
+// disarm takes the deadline away: it would end the request while it is being decided.
+func (b *requestBody) disarm() {
+	if b.armed {
+		b.armed = false
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+}
+
+// release bounds the time that net/http spends on what was not read.
+func (b *requestBody) release() {
+	if !b.ended && b.armed {
+		_ = b.control.SetReadDeadline(time.Now().Add(min(b.idle, 5*time.Second)))
+	}
+}
+
+// json answers a value.
+func (c *call) json(status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b = append(b, '\n')
+	h := c.w.Header()
+	h["Content-Type"] = []string{"application/json"}
+	h["Content-Length"] = []string{strconv.Itoa(len(b))}
+	if h["Cache-Control"] == nil {
+		h["Cache-Control"] = []string{"no-store"}
+	}
+	c.w.WriteHeader(status)
+	if c.r.Method != http.MethodHead {
+		_, c.w.cause = c.w.Write(b)
+	}
+	return nil
+}
