@@ -39,6 +39,7 @@ type Hasher struct {
 	crc32c uint32
 	crc64  uint64
 	side   *sideMD5
+	buf    [SumBytesMax]byte // for Sum: a local one would escape through hash.Hash
 }
 
 // Sums is what a Hasher found.
@@ -130,15 +131,14 @@ func (h *Hasher) block(b []byte, withMD5 bool) {
 // Sums gives the digests of what was written so far; more may be written after.
 func (h *Hasher) Sums() Sums {
 	s := Sums{Size: h.n, opt: h.opt, crc32: h.crc32, crc32c: h.crc32c, crc64: h.crc64}
-	var buf [SumBytesMax]byte // one escape for all: hash.Hash is an interface
 	if h.opt.MD5 {
-		copy(s.MD5[:], h.md5.Sum(buf[:0]))
+		copy(s.MD5[:], h.md5.Sum(h.buf[:0]))
 	}
 	if h.opt.SHA256 {
-		copy(s.SHA256[:], h.sha256.Sum(buf[:0]))
+		copy(s.SHA256[:], h.sha256.Sum(h.buf[:0]))
 	}
 	if h.opt.Checksums.Has(SHA1) {
-		copy(s.sha1[:], h.sha1.Sum(buf[:0]))
+		copy(s.sha1[:], h.sha1.Sum(h.buf[:0]))
 	}
 	return s
 }
