@@ -3,11 +3,15 @@ package objects
 import (
 	"context"
 
+	"minikv/gateway/payload"
 	"minikv/internal/digest"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
+
+// earlyCheckBytes is the size of a body from which its conditions are looked at before it is read, too.
+const earlyCheckBytes = 1 << 20
 
 // PutRequest is one object to store.
 type PutRequest struct {
@@ -26,5 +30,59 @@ type PutRequest struct {
 // back wrapped, and nothing is stored. errs.Unavailable: no write quorum; errs.StorageFull; errs.SlowDown: no memory for the
 // body; errs.Precondition, errs.NoSuchKey (If-Match of nothing): the conditions; errs.IndeterminateResult: nobody knows.
 func (o *Objects) Put(ctx context.Context, req PutRequest) (*metapb.PutResult, error) {
-	return nil, errs.E("objects.Put", errs.Unsupported, "not built yet")
+	const op = "objects.Put"
+	ctx, cancel := context.WithTimeout(ctx, o.writeLimit)
+	defer cancel()
+	if err := o.foreseeable(ctx, &req); err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	own := orDefault(req.Checksum)
+	w, err := o.write(ctx, req.Body, wanted(own, req.Body.Want))
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	made := &metapb.NewObject{
+		Size: w.Size(), Etag: w.Sums.MD5[:], Checksum: ProtoChecksum(w.Sums.Checksum(own)),
+		Owner: req.Owner, Attributes: req.Attributes, Tags: req.Tags,
+	}
+	res, err := o.publish(ctx, op, req.Scope, []*payload.Write{w}, func(b *metapb.BucketRef, written []*metapb.Written) *metapb.Command {
+		return &metapb.Command{Op: &metapb.Command_PutObject{PutObject: &metapb.PutObject{
+			Bucket: b, Key: string(req.Key), Conditions: req.Conditions, Object: made, Written: written[0],
+		}}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res.GetPut(), nil
+}
+
+// foreseeable refuses a large body whose conditions are false already, before it is read. The decision itself is Apply's.
+func (o *Objects) foreseeable(ctx context.Context, req *PutRequest) error {
+	c := req.Conditions
+	if c == nil || req.Body.Size >= 0 && req.Body.Size < earlyCheckBytes || !c.IfNoneMatchAny && len(c.IfMatch) == 0 {
+		return nil
+	}
+	obj, err := o.Stat(ctx, GetRequest{Bucket: object.Bucket(req.Bucket.GetName()), Key: req.Key})
+	if err != nil {
+		return err
+	}
+	present := obj.Row != nil && !obj.Row.DeleteMarker
+	switch {
+	case c.IfNoneMatchAny && present:
+		return errs.E("", errs.Precondition, "the key exists")
+	case len(c.IfMatch) > 0 && !present:
+		return errs.E("", errs.NoSuchKey, "the key does not exist")
+	case len(c.IfMatch) > 0 && !matches(c.IfMatch, RowETag(obj.Row).String()):
+		return errs.E("", errs.Precondition, "the ETag is another")
+	}
+	return nil
+}
+
+func matches(tags []string, tag string) bool {
+	for _, t := range tags {
+		if t == tag || t == "*" {
+			return true
+		}
+	}
+	return false
 }

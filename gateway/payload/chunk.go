@@ -1,0 +1,68 @@
+package payload
+
+import "sync"
+
+// Sizes of buffers, in bytes. A body starts small and takes larger ones once its client has shown that it sends.
+const (
+	chunkTiny   = 4 << 10
+	chunkSmall  = 64 << 10
+	chunkMiddle = 256 << 10
+	chunkLarge  = 1 << 20
+)
+
+var chunkSizes = [...]int{chunkTiny, chunkSmall, chunkMiddle, chunkLarge}
+
+// chunk is a pooled buffer that is paid for from a budget.
+type chunk struct {
+	buf      []byte // full length of its class
+	class    uint8
+	reserved bool // paid from the budget's reserve
+}
+
+var chunkPools [len(chunkSizes)]sync.Pool
+
+// newChunk takes a buffer of the class from its pool; the caller has paid for it.
+func newChunk(class int, reserved bool) *chunk {
+	c, _ := chunkPools[class].Get().(*chunk)
+	if c == nil {
+		c = &chunk{buf: make([]byte, chunkSizes[class]), class: uint8(class)}
+	}
+	c.reserved = reserved
+	return c
+}
+
+// release gives the buffer to its pool and the bytes to the budget.
+func (c *chunk) release(b *Budget) {
+	n, reserved := int64(len(c.buf)), c.reserved
+	chunkPools[c.class].Put(c)
+	b.release(n, reserved)
+}
+
+// classFor is the smallest class that holds n bytes, or the largest.
+func classFor(n int) int {
+	for class, size := range chunkSizes {
+		if n <= size {
+			return class
+		}
+	}
+	return len(chunkSizes) - 1
+}
+
+// fillClass picks the next buffer of a blob of which rem bytes are still wanted, when the body has got bytes so far. Small first,
+// so that a client that sends little holds little; never much more than rem.
+func fillClass(got uint64, rem int) int {
+	top := len(chunkSizes) - 1
+	switch {
+	case got < chunkSmall:
+		top = 1
+	case got < 512<<10:
+		top = 2
+	}
+	if rem <= chunkSmall {
+		return min(classFor(rem), top)
+	}
+	for top > 1 && chunkSizes[top] > rem {
+		top--
+	}
+	return top
+}

@@ -1,0 +1,148 @@
+package payload
+
+import (
+	"context"
+	"io"
+
+	"minikv/internal/digest"
+	"minikv/internal/errs"
+)
+
+// readBytesMax is how much is read at once and then hashed while it is hot.
+const readBytesMax = 256 << 10
+
+// emptyReadsMax is how many reads in a row may give nothing.
+const emptyReadsMax = 100
+
+// blob is a piece of a body in memory. Its chunks live until the last of refs is gone.
+type blob struct {
+	w      *Write
+	index  int // place in the body
+	size   int
+	data   [][]byte
+	chunks []*chunk
+
+	refs int // guarded by w.mu: the placing, and each prepare that has not returned
+
+	oneData  [1][]byte // room for small bodies
+	oneChunk [1]*chunk
+}
+
+// unref gives the chunks back when nobody uses them.
+func (b *blob) unref() {
+	b.w.mu.Lock()
+	b.refs--
+	last := b.refs == 0
+	b.w.mu.Unlock()
+	if last {
+		b.release()
+	}
+}
+
+func (b *blob) release() {
+	for _, c := range b.chunks {
+		c.release(b.w.s.writes)
+	}
+	b.chunks, b.data = nil, nil
+}
+
+// filler reads a body and hashes it on the way.
+type filler struct {
+	r     io.Reader
+	h     *digest.Hasher
+	size  int64 // -1: unknown
+	got   uint64
+	ended bool
+
+	sizeMax uint64 // 0: none
+}
+
+// fill reads the next blob, taking memory as bytes come. An empty blob means that the body has ended. The blob is returned with
+// an error too, to be unref'd.
+func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
+	b := &blob{w: w, refs: 1}
+	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
+	defer w.s.writes.disown(b)
+	for b.size < w.blobBytes && !f.ended {
+		rem := w.blobBytes - b.size
+		if f.size >= 0 {
+			rem = int(min(int64(rem), f.size-int64(f.got)))
+		}
+		if rem == 0 {
+			return b, f.expectEnd(w.scratch[:])
+		}
+		if f.sizeMax > 0 && max(f.got, uint64(max(f.size, 0))) > f.sizeMax {
+			return b, errs.E("payload.Write", errs.EntityTooLarge, "the body has more than %d bytes", f.sizeMax)
+		}
+		class := fillClass(f.got, rem)
+		reserved, err := w.s.writes.acquire(ctx, b, int64(chunkSizes[class]))
+		if err != nil {
+			return b, err
+		}
+		c := newChunk(class, reserved)
+		b.chunks = append(b.chunks, c)
+		n, err := f.read(ctx, c.buf[:min(len(c.buf), rem)])
+		if n > 0 {
+			b.data = append(b.data, c.buf[:n])
+			b.size += n
+		}
+		if err != nil {
+			return b, err
+		}
+	}
+	if f.size >= 0 && !f.ended && int64(f.got) == f.size {
+		return b, f.expectEnd(w.scratch[:])
+	}
+	return b, nil
+}
+
+// read fills p unless the body ends, hashing what came.
+func (f *filler) read(ctx context.Context, p []byte) (n int, err error) {
+	for empty := 0; n < len(p); {
+		if err := ctx.Err(); err != nil {
+			return n, err
+		}
+		m, err := f.r.Read(p[n:min(len(p), n+readBytesMax)])
+		if m > 0 {
+			f.h.Write(p[n : n+m])
+			n += m
+			f.got += uint64(m)
+			empty = 0
+		}
+		switch {
+		case err == io.EOF:
+			return n, f.end()
+		case err != nil:
+			return n, err
+		case m == 0:
+			if empty++; empty == emptyReadsMax {
+				return n, io.ErrNoProgress
+			}
+		}
+	}
+	return n, nil
+}
+
+func (f *filler) end() error {
+	f.ended = true
+	if f.size >= 0 && int64(f.got) != f.size {
+		return errs.E("payload.Write", errs.Invalid, "the body ended after %d of %d bytes", f.got, f.size)
+	}
+	return nil
+}
+
+// expectEnd reads the end of a body that has given all its bytes: only then are trailers and signatures known to be good.
+func (f *filler) expectEnd(scratch []byte) error {
+	for range emptyReadsMax {
+		n, err := f.r.Read(scratch)
+		switch {
+		case n > 0:
+			return errs.E("payload.Write", errs.Invalid, "the body has more than %d bytes", f.size)
+		case err == io.EOF:
+			return f.end()
+		case err != nil:
+			return err
+		}
+	}
+	return io.ErrNoProgress
+}

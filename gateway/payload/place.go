@@ -1,0 +1,324 @@
+package payload
+
+import (
+	"context"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/proto/metapb"
+)
+
+// Bounds of the search for a place.
+const (
+	staleTriesMax = 3  // shard table refreshes for one blob
+	skipRoundsMax = 64 // counters looked at per shard of the table
+)
+
+// attempt is one try to get a blob written: an id on the replicas of its shard.
+type attempt struct {
+	w   *Write
+	b   *blob
+	id  object.BlobID
+	t   table
+	row *metapb.ShardRow
+
+	verdict chan error // once; nil: written
+
+	// Guarded by w.mu.
+	lanes     []*lane
+	confirmed []uint32 // volumes that have it
+	doubtful  []uint32 // volumes that may have it
+	pending   []uint32
+	err       error // the worst so far
+	decided   bool
+	written   bool
+	stray     bool // another attempt with another id took its place
+}
+
+// place finds a write quorum for the blob, going on to other shards when one cannot be written.
+func (w *Write) place(ctx context.Context, b *blob) {
+	defer b.unref()
+	t, err := tableOf(w.s.place.Layout()) // newer than w.t in a long upload; the cluster's epoch stays the first
+	if err != nil {
+		w.fail(err)
+		return
+	}
+	var a *attempt
+	stale := 0
+	for {
+		if a == nil {
+			if a, err = w.choose(t, b); err != nil {
+				w.fail(err)
+				return
+			}
+		}
+		if err = a.run(ctx); err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			w.fail(ctx.Err())
+			return
+		}
+		switch errs.KindOf(err) {
+		case errs.StaleShardEpoch:
+			if stale++; stale > staleTriesMax {
+				w.fail(errs.WrapKind("payload.place", errs.Unavailable, err))
+				return
+			}
+			if t, err = w.refreshed(ctx); err != nil {
+				w.fail(err)
+				return
+			}
+			a = w.newAttempt(t, b, a.id) // the same bytes under the same id
+		case errs.StaleEpoch: // our layout is older than the horizon: the client's retry will have a newer one
+			_ = w.s.place.RefreshLayout(ctx)
+			w.fail(errs.WrapKind("payload.place", errs.Unavailable, err))
+			return
+		default:
+			a.abandon()
+			a = nil
+		}
+	}
+}
+
+func (w *Write) refreshed(ctx context.Context) (table, error) {
+	if err := w.s.place.RefreshLayout(ctx); err != nil {
+		return table{}, errs.WrapKind("payload.place", errs.Unavailable, err)
+	}
+	return tableOf(w.s.place.Layout())
+}
+
+// choose takes the next counter whose shard can be written, as far as this write knows.
+func (w *Write) choose(t table, b *blob) (*attempt, error) {
+	w.mu.Lock()
+	for range skipRoundsMax * len(t.l.Shards) {
+		id := w.base.Blob(w.counter)
+		if w.counter++; w.counter >= object.CountersMax {
+			break
+		}
+		row := t.shard(id)
+		if t.written(row, func(v uint32) bool { return w.lane(v).bad == nil }) {
+			w.mu.Unlock()
+			return w.newAttempt(t, b, id), nil
+		}
+	}
+	defer w.mu.Unlock()
+	return nil, w.noQuorum()
+}
+
+// noQuorum says why no shard can be written. The caller holds mu.
+func (w *Write) noQuorum() error {
+	const op = "payload.place"
+	var worst error
+	for _, l := range w.lanes {
+		switch {
+		case l.bad == nil:
+		case errs.Is(l.bad, errs.StorageFull):
+			return errs.Wrap(op, l.bad)
+		default:
+			worst = l.bad
+		}
+	}
+	if worst == nil {
+		return errs.E(op, errs.Unavailable, "no shard has a write quorum of volumes")
+	}
+	return errs.WrapKind(op, errs.Unavailable, worst)
+}
+
+// lane is the write's way to a volume; a volume that is not there is bad from the start. The caller holds mu.
+func (w *Write) lane(number uint32) *lane {
+	for _, l := range w.lanes {
+		if l.number == number {
+			return l
+		}
+	}
+	l := &lane{number: number, ctx: w.ctx, cancel: func() {}}
+	v, ok := w.s.place.Volume(number)
+	if !ok {
+		l.bad = errs.E("payload.place", errs.Unavailable, "volume %d is not reachable", number)
+	}
+	l.volume = v
+	if w.t.pool.Replication > 1 && ok {
+		l.ctx, l.cancel = context.WithCancel(w.ctx)
+	}
+	w.lanes = append(w.lanes, l)
+	return l
+}
+
+// newAttempt makes the blob's next attempt, on every usable replica of its shard.
+func (w *Write) newAttempt(t table, b *blob, id object.BlobID) *attempt {
+	a := &attempt{w: w, b: b, id: id, t: t, row: t.shard(id), verdict: make(chan error, 1)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range writers(make([]uint32, 0, 4), a.row) {
+		if l := w.lane(v); l.bad == nil {
+			a.lanes = append(a.lanes, l)
+			a.pending = append(a.pending, v)
+			l.pending++
+		}
+	}
+	w.attempts[b.index] = a
+	w.outstanding += len(a.lanes)
+	b.refs += len(a.lanes)
+	return a
+}
+
+// run prepares the blob everywhere at once and waits for the verdict; replicas that are late go on alone.
+func (a *attempt) run(ctx context.Context) error {
+	switch len(a.lanes) {
+	case 0:
+		return errs.E("payload.place", errs.Unavailable, "no replica of shard %d is reachable", a.row.Shard)
+	case 1:
+		a.prepare(a.lanes[0])
+	default:
+		for _, l := range a.lanes {
+			a.w.s.wg.Go(func() { a.prepare(l) })
+		}
+	}
+	select {
+	case err := <-a.verdict:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a *attempt) prepare(l *lane) {
+	ctx, cancel := context.WithTimeout(l.ctx, a.w.s.opt.VolumeTimeout)
+	durable, err := l.volume.Prepare(ctx, a.id, object.Epochs{Cluster: a.w.epoch, Shard: a.row.Epoch}, a.b.data)
+	cancel()
+	if err == nil && a.t.durable && !durable {
+		err = errs.E("payload.place", errs.Unavailable, "volume %d did not sync", l.number)
+	}
+	if err != nil && l.ctx.Err() == nil {
+		a.w.s.report(l.number, a.id, err)
+	}
+	a.finish(l, err)
+}
+
+// finish takes one replica's answer.
+func (a *attempt) finish(l *lane, err error) {
+	w, b := a.w, a.b
+	w.mu.Lock()
+	l.pending--
+	if a.written {
+		l.lag -= int64(b.size)
+	}
+	a.pending = remove(a.pending, l.number)
+	a.take(l, err)
+	if !a.decided {
+		a.judge()
+	}
+	b.refs--
+	release := b.refs == 0
+	w.outstanding--
+	idle := w.outstanding == 0
+	if idle && w.idle != nil {
+		close(w.idle)
+		w.idle = nil
+	}
+	done := idle && w.returned
+	w.mu.Unlock()
+	if release {
+		b.release()
+	}
+	if done {
+		w.cancel()
+	}
+}
+
+// take books an answer. The caller holds w.mu.
+func (a *attempt) take(l *lane, err error) {
+	if err == nil {
+		a.confirmed = append(a.confirmed, l.number)
+		a.hint(l.number)
+		return
+	}
+	switch errs.KindOf(err) {
+	case errs.StaleShardEpoch, errs.StaleEpoch:
+		a.err = err
+		return
+	case errs.StorageFull:
+	default:
+		a.doubtful = append(a.doubtful, l.number)
+		if a.aborting() {
+			a.w.s.hints.add(l.number, a.id, true)
+		}
+	}
+	if l.bad == nil {
+		l.bad = err
+	}
+	if a.err == nil {
+		a.err = err
+	}
+}
+
+// judge decides as soon as the answers allow it. The caller holds w.mu.
+func (a *attempt) judge() {
+	if a.t.written(a.row, func(v uint32) bool { return contains(a.confirmed, v) }) {
+		a.decided, a.written = true, true
+		a.verdict <- nil
+		a.chargeLag()
+		return
+	}
+	if !a.t.written(a.row, func(v uint32) bool { return contains(a.confirmed, v) || contains(a.pending, v) }) {
+		if a.err == nil {
+			a.err = errs.E("payload.place", errs.Unavailable, "too few replicas of shard %d are reachable", a.row.Shard)
+		}
+		a.decided = true
+		a.verdict <- a.err
+	}
+}
+
+// chargeLag counts the blob against the replicas that are behind, and drops those too far behind. The caller holds w.mu.
+func (a *attempt) chargeLag() {
+	for _, l := range a.lanes {
+		if !contains(a.pending, l.number) {
+			continue
+		}
+		if l.lag += int64(a.b.size); l.lag > lagBytesMax && l.bad == nil {
+			l.bad = errs.E("payload.place", errs.Timeout, "volume %d lags %d bytes behind", l.number, l.lag)
+			a.w.s.suspect(l.number)
+			a.w.s.report(l.number, a.id, l.bad)
+			l.cancel()
+		}
+	}
+}
+
+// abandon gives up the id; what has it or gets it is told to drop it, as no proposal will carry it.
+func (a *attempt) abandon() {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.stray = true
+	a.hintAll()
+}
+
+func (a *attempt) aborting() bool { return a.stray || a.w.end == aborted }
+
+// hint tells a volume that has the blob what became of it, if that is known. The caller holds w.mu.
+func (a *attempt) hint(volume uint32) {
+	if a.aborting() || a.w.end == committed {
+		a.w.s.hints.add(volume, a.id, a.aborting())
+	}
+}
+
+// hintAll tells every volume that has it or, to abort, may have it. The caller holds w.mu.
+func (a *attempt) hintAll() {
+	for _, v := range a.confirmed {
+		a.hint(v)
+	}
+	for _, v := range a.doubtful {
+		if a.aborting() {
+			a.hint(v)
+		}
+	}
+}
+
+func remove(s []uint32, v uint32) []uint32 {
+	for i, x := range s {
+		if x == v {
+			return append(s[:i], s[i+1:]...)
+		}
+	}
+	return s
+}

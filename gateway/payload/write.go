@@ -1,0 +1,232 @@
+package payload
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"minikv/internal/digest"
+	"minikv/internal/errs"
+	"minikv/internal/object"
+)
+
+// WriteOptions say what is to be written.
+type WriteOptions struct {
+	Size    int64  // in bytes; -1: unknown
+	SizeMax uint64 // more is errs.EntityTooLarge; 0: no bound
+	Digests digest.Options
+}
+
+// Write is one body on its volumes: a run. Between Store.Write and Commit or Abort its blobs are prepared, and no more.
+type Write struct {
+	Sums digest.Sums // of the whole body
+
+	s         *Store
+	t         table // as the write began
+	base      object.RunBase
+	epoch     uint64 // the cluster's as the write began: its first and lowest
+	blobBytes int
+	size      uint64
+	scratch   [1]byte // to read the end of the body
+
+	ctx    context.Context // of calls to volumes
+	cancel context.CancelFunc
+	slots  chan struct{}  // blobs in flight
+	places sync.WaitGroup // blobs that look for a quorum
+
+	mu          sync.Mutex
+	lanes       []*lane
+	attempts    []*attempt // the latest of each blob, by its place in the body
+	counter     uint32     // the next to try
+	outstanding int        // prepares that have not returned
+	idle        chan struct{}
+	err         error // the first that ends the write
+	end         ending
+	returned    bool // nobody waits for the outstanding ones any more
+}
+
+// ending is what became of a write.
+type ending uint8
+
+const (
+	undecided ending = iota
+	committed
+	aborted
+)
+
+// lane is a write's way to one volume.
+type lane struct {
+	number  uint32
+	volume  Volume
+	ctx     context.Context
+	cancel  context.CancelFunc
+	bad     error // dropped, and why
+	lag     int64 // bytes behind the quorum
+	pending int
+}
+
+// Write cuts r into blobs and prepares each on a write quorum (P1). Errors of r come back wrapped. errs.Unavailable: no quorum;
+// errs.StorageFull: for want of space; errs.SlowDown: no memory; errs.Invalid: not opt.Size bytes. On an error nothing needs to
+// be aborted any more. Otherwise the caller calls Commit, or Abort, or neither when it does not know (P3).
+func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Write, error) {
+	const op = "payload.Write"
+	t, err := tableOf(s.place.Layout())
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	w := &Write{
+		s: s, t: t, base: s.bases.next(poolNumber), epoch: t.epoch(), blobBytes: int(t.pool.BlobSize),
+		ctx: ctx, cancel: func() {},
+	}
+	stop := func() bool { return true }
+	if t.pool.Replication > 1 { // stragglers may outlive the request
+		w.ctx, w.cancel = context.WithCancel(s.ctx)
+		stop = context.AfterFunc(ctx, w.cancel)
+	}
+	h := digest.NewHasher(opt.Digests)
+	defer h.Release()
+	err = w.stream(ctx, &filler{r: r, h: h, size: opt.Size, sizeMax: opt.SizeMax})
+	w.places.Wait()
+	if err == nil {
+		err = w.failure()
+	}
+	if err == nil {
+		w.linger(ctx)
+		w.Sums = h.Sums()
+	} else {
+		w.cancel()
+		w.Abort()
+	}
+	stop()
+	w.leave()
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	return w, nil
+}
+
+// stream fills blobs one after the other and sends each on its way.
+func (w *Write) stream(ctx context.Context, f *filler) error {
+	for index := 0; !f.ended; index++ {
+		b, err := w.fill(ctx, f)
+		if err == nil && b.size > 0 {
+			err = w.failure()
+		}
+		if err != nil || b.size == 0 {
+			b.unref()
+			return err
+		}
+		w.size += uint64(b.size)
+		b.index = index
+		w.grow(index)
+		if f.ended && index == 0 {
+			w.place(ctx, b)
+			return nil
+		}
+		if w.slots == nil {
+			w.slots = make(chan struct{}, blobsInFlight)
+		}
+		select {
+		case w.slots <- struct{}{}:
+		case <-ctx.Done():
+			b.unref()
+			return ctx.Err()
+		}
+		w.places.Go(func() {
+			w.place(ctx, b)
+			<-w.slots
+		})
+	}
+	return nil
+}
+
+// grow makes room for the attempts of blob index.
+func (w *Write) grow(index int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if index >= object.CountersMax && w.err == nil {
+		w.err = errs.E("payload.Write", errs.EntityTooLarge, "a body has at most %d blobs", object.CountersMax)
+	}
+	w.attempts = append(w.attempts, nil)
+}
+
+// failure is the error that ended the write, if one did.
+func (w *Write) failure() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+func (w *Write) fail(err error) {
+	w.mu.Lock()
+	if w.err == nil {
+		w.err = err
+	}
+	w.mu.Unlock()
+}
+
+// linger gives the last replicas a moment after the quorum, so that a healthy cluster makes no missing rows.
+func (w *Write) linger(ctx context.Context) {
+	w.mu.Lock()
+	worth := false
+	for _, l := range w.lanes {
+		worth = worth || l.pending > 0 && !w.s.suspected(l.number)
+	}
+	if !worth {
+		w.mu.Unlock()
+		return
+	}
+	w.idle = make(chan struct{})
+	w.mu.Unlock()
+	t := time.NewTimer(stragglerWait)
+	defer t.Stop()
+	select {
+	case <-w.idle:
+		return
+	case <-ctx.Done():
+		return
+	case <-t.C:
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		if l.pending > 0 {
+			w.s.suspect(l.number)
+		}
+	}
+}
+
+// leave lets the outstanding prepares clean up behind themselves.
+func (w *Write) leave() {
+	w.mu.Lock()
+	w.returned = true
+	idle := w.outstanding == 0
+	w.mu.Unlock()
+	if idle {
+		w.cancel()
+	}
+}
+
+// Size is the body's length in bytes.
+func (w *Write) Size() uint64 { return w.size }
+
+// Commit tells the volumes, lazily, that the run is referenced.
+func (w *Write) Commit() { w.decide(committed) }
+
+// Abort drops the blobs, lazily. Only if no proposal carries them, or surely none took or takes effect (P3).
+func (w *Write) Abort() { w.decide(aborted) }
+
+func (w *Write) decide(e ending) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.end != undecided {
+		return
+	}
+	w.end = e
+	for _, a := range w.attempts {
+		if a != nil {
+			a.hintAll()
+		}
+	}
+}
