@@ -1,0 +1,133 @@
+package gateway
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"minikv/gateway/s3"
+	"minikv/internal/errs"
+	"minikv/sigv4"
+)
+
+// failure makes the S3 error of whatever went wrong.
+func (c *call) failure(err error) *s3.Error {
+	var se *s3.Error
+	if errors.As(err, &se) {
+		return se
+	}
+	var ve *sigv4.Error
+	if errors.As(err, &ve) {
+		return signatureError(ve)
+	}
+	e := s3.ErrorOf(err)
+	switch e.Code {
+	case s3.CodeNoSuchBucket:
+		e.With("BucketName", string(c.bucket))
+	case s3.CodeNoSuchKey:
+		e.With("Key", string(c.key))
+	case s3.CodeNoSuchUpload:
+		e.With("UploadId", c.query.Get("uploadId"))
+	case s3.CodePreconditionFailed:
+		e.With("Condition", c.falseCondition())
+	}
+	return e
+}
+
+// falseCondition names the write condition that was refused; of two, the coordinator does not say which.
+func (c *call) falseCondition() string {
+	for _, name := range []string{"If-None-Match", "If-Match", "X-Amz-If-Match-Size", "X-Amz-If-Match-Last-Modified-Time"} {
+		if len(c.h[name]) > 0 {
+			return name
+		}
+	}
+	return "If-Match"
+}
+
+func signatureError(ve *sigv4.Error) *s3.Error {
+	e := &s3.Error{Code: s3.Code(ve.Code), Message: ve.Message, Status: ve.Status()}
+	for _, f := range ve.Fields {
+		e.With(f.Name, f.Value)
+	}
+	if ve.Region != "" {
+		e.WithHeader("x-amz-bucket-region", ve.Region)
+	}
+	return e
+}
+
+// finalCodes are errors after which the rest of the body is not worth waiting for.
+var finalCodes = map[s3.Code]bool{s3.CodeRequestTimeout: true, s3.CodeIncompleteBody: true, s3.CodeRequestHeaderSectionTooLarge: true}
+
+var bufferPool = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// bufferKeptMax is the largest buffer that goes back to the pool, in bytes.
+const bufferKeptMax = 1 << 20
+
+func releaseBuffer(p *[]byte, b []byte) {
+	if cap(b) <= bufferKeptMax {
+		*p = b[:0]
+		bufferPool.Put(p)
+	}
+}
+
+// fail answers with an error; every error goes through here. When the header is gone already it breaks the connection (F5).
+func (c *call) fail(err error) {
+	e := c.failure(err)
+	c.code, c.cause = e.Code, err
+	if c.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	h := c.w.Header()
+	clear(h)
+	c.nvalues = 0
+	c.commonHeaders()
+	for _, f := range e.Header {
+		h[f.Name] = append(h[f.Name], f.Value)
+	}
+	if e.Code == s3.CodeMethodNotAllowed && len(h["Allow"]) == 0 {
+		c.set("Allow", "GET, HEAD, PUT, POST, DELETE")
+	}
+	if (c.unusable || finalCodes[e.Code]) && c.r.ProtoMajor < 2 {
+		c.set("Connection", "close")
+	}
+	if c.r.Method == http.MethodHead || e.Status == http.StatusNotModified {
+		c.WriteHeader(e.Status)
+		return
+	}
+	p := bufferPool.Get().(*[]byte)
+	path, _ := sigv4.SplitTarget(c.r.RequestURI)
+	body := s3.AppendError((*p)[:0], e, path, c.id, c.s.ids.hostValue[0])
+	c.send(e.Status, body)
+	releaseBuffer(p, body)
+}
+
+// send writes a whole XML answer.
+func (c *call) send(status int, body []byte) {
+	c.w.Header()["Content-Type"] = xmlType
+	c.set("Content-Length", strconv.Itoa(len(body)))
+	c.WriteHeader(status)
+	if _, err := c.Write(body); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+var xmlType = []string{"application/xml"}
+
+// sendXML answers 200 with what appendBody appends.
+func (c *call) sendXML(appendBody func(dst []byte) []byte) {
+	p := bufferPool.Get().(*[]byte)
+	body := appendBody((*p)[:0])
+	c.send(http.StatusOK, body)
+	releaseBuffer(p, body)
+}
+
+// sendEmpty answers without a body.
+func (c *call) sendEmpty(status int) {
+	if status != http.StatusNoContent && c.r.Method != http.MethodHead {
+		c.set("Content-Length", "0")
+	}
+	c.WriteHeader(status)
+}
+
+func notFound(kind errs.Kind) error { return errs.E("", kind, "") }

@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	handshakeTimeout  = 10 * time.Second
+	handshakesWaiting = 16
+)
+
+// guardListener puts a guard over every connection.
+type guardListener struct {
+	net.Listener
+	idle time.Duration
+}
+
+func (l *guardListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return newGuard(c, l.idle), nil
+}
+
+// tlsListener shakes hands before net/http sees a connection, because the protocol decides: HTTP/1.1 goes through a guard,
+// HTTP/2 (for clients that offer nothing else) as the *tls.Conn that net/http wants.
+type tlsListener struct {
+	net.Listener
+	config *tls.Config
+	idle   time.Duration
+	ready  chan net.Conn
+	closed chan struct{}
+	failed chan error
+	once   sync.Once
+	wg     sync.WaitGroup
+}
+
+func newTLSListener(inner net.Listener, config *tls.Config, idle time.Duration) *tlsListener {
+	l := &tlsListener{
+		Listener: inner, config: config, idle: idle,
+		ready: make(chan net.Conn, handshakesWaiting), closed: make(chan struct{}), failed: make(chan error, 1),
+	}
+	l.wg.Add(1)
+	go l.run()
+	return l
+}
+
+func (l *tlsListener) run() {
+	defer l.wg.Done()
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil {
+			var ne net.Error
+			if errors.As(err, &ne) && ne.Timeout() {
+				continue
+			}
+			l.failed <- err
+			return
+		}
+		l.wg.Add(1)
+		go l.handshake(c)
+	}
+}
+
+func (l *tlsListener) handshake(c net.Conn) {
+	defer l.wg.Done()
+	ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
+	defer cancel()
+	t := tls.Server(c, l.config)
+	if err := t.HandshakeContext(ctx); err != nil {
+		refusePlain(err)
+		_ = c.Close() // nothing was agreed
+		return
+	}
+	var ready net.Conn = t
+	if t.ConnectionState().NegotiatedProtocol != "h2" {
+		ready = newGuard(t, l.idle)
+	}
+	select {
+	case l.ready <- ready:
+	case <-l.closed:
+		_ = ready.Close()
+	}
+}
+
+// refusePlain tells a client that spoke plain HTTP.
+func refusePlain(err error) {
+	var record tls.RecordHeaderError
+	if errors.As(err, &record) && record.Conn != nil {
+		_ = record.Conn.SetWriteDeadline(time.Now().Add(time.Second))
+		_, _ = io.WriteString(record.Conn, "HTTP/1.0 400 Bad Request\r\nConnection: close\r\n\r\nClient sent an HTTP request to an HTTPS server.\n")
+	}
+}
+
+func (l *tlsListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.ready:
+		return c, nil
+	case err := <-l.failed:
+		return nil, err
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *tlsListener) Close() error {
+	err := net.ErrClosed
+	l.once.Do(func() {
+		close(l.closed)
+		err = l.Listener.Close()
+		go func() { // handshakes end by their own time limit; what they made is closed
+			l.wg.Wait()
+			for {
+				select {
+				case c := <-l.ready:
+					_ = c.Close()
+				default:
+					return
+				}
+			}
+		}()
+	})
+	return err
+}
