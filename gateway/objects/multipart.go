@@ -3,6 +3,7 @@ package objects
 import (
 	"context"
 
+	"minikv/gateway/payload"
 	"minikv/internal/digest"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -33,7 +34,16 @@ type CreateUploadRequest struct {
 
 // CreateUpload opens a multipart upload.
 func (o *Objects) CreateUpload(ctx context.Context, req CreateUploadRequest) (*metapb.UploadRow, error) {
-	return nil, errs.E("objects.CreateUpload", errs.Unsupported, "not built yet")
+	res, _, err := o.decide(ctx, "objects.CreateUpload", req.Scope, func(b *metapb.BucketRef) *metapb.Command {
+		return &metapb.Command{Op: &metapb.Command_CreateUpload{CreateUpload: &metapb.CreateUpload{
+			Bucket: b, Key: string(req.Key), Owner: req.Owner, Attributes: req.Attributes, Tags: req.Tags,
+			ChecksumAlgorithm: uint32(req.Checksum), ChecksumType: uint32(req.ChecksumType),
+		}}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res.GetUpload(), nil
 }
 
 // PutPartRequest is one part to store.
@@ -57,22 +67,46 @@ type PartResult struct {
 
 // PutPart stores a part. errs.NoSuchUpload before a byte is read when there is none; other errors as Put.
 func (o *Objects) PutPart(ctx context.Context, req PutPartRequest) (*PartResult, error) {
-	return nil, errs.E("objects.PutPart", errs.Unsupported, "not built yet")
+	const op = "objects.PutPart"
+	ctx, cancel := context.WithTimeout(ctx, o.writeLimit)
+	defer cancel()
+	up, err := o.openUpload(ctx, &req.UploadTarget)
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	own := orDefault(digest.Algorithm(up.ChecksumAlgorithm))
+	w, err := o.write(ctx, req.Body, wanted(own, req.Body.Want))
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	made := &PartResult{ETag: w.Sums.MD5, Size: w.Size(), Checksums: recordedChecksums(&w.Sums, own, req.Body.Want), Upload: up}
+	res, err := o.publish(ctx, op, req.Scope, []*payload.Write{w}, func(b *metapb.BucketRef, written []*metapb.Written) *metapb.Command {
+		return &metapb.Command{Op: &metapb.Command_PutPart{PutPart: &metapb.PutPart{
+			Upload: req.ref(b), Number: req.Number, Size: made.Size, Etag: made.ETag[:], Checksums: made.Checksums, Written: written[0],
+		}}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	made.ModifiedMs = res.GetPut().GetModifiedMs()
+	return made, nil
 }
 
-// CopyPartRequest makes a part of a range of an object. No bytes are written.
-type CopyPartRequest struct {
-	UploadTarget
-	Number uint32
-	Source CopySource
-	// Range is off, n, both in bytes; nil: the whole source. Past the source's end: errs.Invalid.
-	Range *[2]uint64
+// ref names the upload in the bucket as it was authorized.
+func (t *UploadTarget) ref(b *metapb.BucketRef) *metapb.UploadRef {
+	return &metapb.UploadRef{Bucket: b, Key: string(t.Key), UploadId: t.ID[:]}
 }
 
-// CopyPart references a range of the source. The range is read once for its digests, unless it is exactly one recorded part or
-// a whole plain object with the upload's checksum.
-func (o *Objects) CopyPart(ctx context.Context, req CopyPartRequest) (*PartResult, error) {
-	return nil, errs.E("objects.CopyPart", errs.Unsupported, "not built yet")
+// openUpload reads the upload's row; errs.NoSuchUpload.
+func (o *Objects) openUpload(ctx context.Context, t *UploadTarget) (*metapb.UploadRow, error) {
+	a, err := o.Upload(ctx, object.Bucket(t.Bucket.GetName()), t.Key, t.ID)
+	if err != nil {
+		return nil, err
+	}
+	if a.Upload == nil {
+		return nil, errs.E("objects.openUpload", errs.NoSuchUpload, "the upload does not exist; it may have been completed or aborted")
+	}
+	return a.Upload, nil
 }
 
 // CompleteRequest asks for an upload to become an object.
@@ -87,25 +121,64 @@ type CompleteRequest struct {
 
 // CompleteUpload publishes the object. Repeating it gives the same answer.
 func (o *Objects) CompleteUpload(ctx context.Context, req CompleteRequest) (*metapb.PutResult, error) {
-	return nil, errs.E("objects.CompleteUpload", errs.Unsupported, "not built yet")
+	res, _, err := o.decide(ctx, "objects.CompleteUpload", req.Scope, func(b *metapb.BucketRef) *metapb.Command {
+		return &metapb.Command{Op: &metapb.Command_CompleteUpload{CompleteUpload: &metapb.CompleteUpload{
+			Upload: req.ref(b), Parts: req.Parts, Conditions: req.Conditions, Checksum: req.Checksum,
+			ObjectSize: req.ObjectSize, ChecksumType: uint32(req.ChecksumType),
+		}}}
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res.GetPut(), nil
 }
 
 // AbortUpload drops an upload and its parts. errs.NoSuchUpload.
 func (o *Objects) AbortUpload(ctx context.Context, t UploadTarget) error {
-	return errs.E("objects.AbortUpload", errs.Unsupported, "not built yet")
+	_, _, err := o.decide(ctx, "objects.AbortUpload", t.Scope, func(b *metapb.BucketRef) *metapb.Command {
+		return &metapb.Command{Op: &metapb.Command_AbortUpload{AbortUpload: &metapb.AbortUpload{Upload: t.ref(b)}}}
+	})
+	return err
 }
 
 // Upload reads an open or lately completed upload; its bucket row for authorization. Neither: Upload and Completed are nil.
 func (o *Objects) Upload(ctx context.Context, bucket object.Bucket, key object.Key, id UploadID) (*metapb.GetUploadAnswer, error) {
-	return nil, errs.E("objects.Upload", errs.Unsupported, "not built yet")
+	const op = "objects.Upload"
+	a, err := o.meta.Read(ctx, &metapb.Query{Q: &metapb.Query_GetUpload{GetUpload: &metapb.GetUploadQuery{
+		Bucket: string(bucket), Key: string(key), UploadId: id[:],
+	}}})
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	if a.GetGetUpload().GetBucket() == nil {
+		return nil, errs.E(op, errs.NoSuchBucket, "%s", bucket)
+	}
+	return a.GetGetUpload(), nil
 }
 
-// ListParts is a page of an open upload's parts. errs.NoSuchBucket, errs.NoSuchUpload.
+// ListParts is a page of an open upload's parts. errs.NoSuchBucket. Upload is nil when there is no such upload, so that the caller
+// authorizes before it tells.
 func (o *Objects) ListParts(ctx context.Context, q *metapb.ListPartsQuery) (*metapb.ListPartsAnswer, error) {
-	return nil, errs.E("objects.ListParts", errs.Unsupported, "not built yet")
+	const op = "objects.ListParts"
+	a, err := o.meta.Read(ctx, &metapb.Query{Q: &metapb.Query_ListParts{ListParts: q}})
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	if a.GetListParts().GetBucket() == nil {
+		return nil, errs.E(op, errs.NoSuchBucket, "%s", q.GetBucket())
+	}
+	return a.GetListParts(), nil
 }
 
 // ListUploads is a page of a bucket's open uploads. errs.NoSuchBucket.
 func (o *Objects) ListUploads(ctx context.Context, q *metapb.ListUploadsQuery) (*metapb.ListUploadsAnswer, error) {
-	return nil, errs.E("objects.ListUploads", errs.Unsupported, "not built yet")
+	const op = "objects.ListUploads"
+	a, err := o.meta.Read(ctx, &metapb.Query{Q: &metapb.Query_ListUploads{ListUploads: q}})
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	if a.GetListUploads().GetBucket() == nil {
+		return nil, errs.E(op, errs.NoSuchBucket, "%s", q.GetBucket())
+	}
+	return a.GetListUploads(), nil
 }

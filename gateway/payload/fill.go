@@ -22,6 +22,9 @@ type blob struct {
 	data   [][]byte
 	chunks []*chunk
 
+	before  *blob         // the one before it in the body; nil: none, or settled
+	settled chan struct{} // closed when its counter is final, or the write has failed
+
 	refs int // guarded by w.mu: the placing, and each prepare that has not returned
 
 	oneData  [1][]byte // room for small bodies

@@ -35,48 +35,65 @@ type attempt struct {
 	stray     bool // another attempt with another id took its place
 }
 
-// place finds a write quorum for the blob, going on to other shards when one cannot be written.
-func (w *Write) place(ctx context.Context, b *blob) {
+// place finds a write quorum for a blob, beginning with a first attempt. Counters must ascend along the body, so a blob that was
+// placed keeps its bytes until every blob before it has settled; if one of those had to move to a higher counter, it moves too.
+func (w *Write) place(ctx context.Context, a *attempt) {
+	b := a.b
 	defer b.unref()
-	t, err := tableOf(w.s.place.Layout()) // newer than w.t in a long upload; the cluster's epoch stays the first
-	if err != nil {
-		w.fail(err)
-		return
-	}
-	var a *attempt
-	stale := 0
+	defer close(b.settled)
 	for {
-		if a == nil {
+		var err error
+		if a, err = w.settle(ctx, b, a); err != nil {
+			w.fail(err)
+			return
+		}
+		if b.before == nil {
+			return
+		}
+		<-b.before.settled
+		w.mu.Lock()
+		again := w.err == nil && a.id.Counter() < w.attempts[b.index-1].id.Counter()
+		w.mu.Unlock()
+		if !again {
+			b.before = nil // lets go of the chain
+			return
+		}
+		a.abandon()
+	}
+}
+
+// settle gets the blob written, going on to other counters when a shard cannot be written. It gives the attempt that succeeded.
+func (w *Write) settle(ctx context.Context, b *blob, a *attempt) (*attempt, error) {
+	for stale := 0; ; {
+		t, err := tableOf(w.s.place.Layout())
+		if err != nil {
+			return nil, err
+		}
+		if a.isStray() {
 			if a, err = w.choose(t, b); err != nil {
-				w.fail(err)
-				return
+				return nil, err
 			}
 		}
 		if err = a.run(ctx); err == nil {
-			return
+			return a, nil
 		}
 		if ctx.Err() != nil {
-			w.fail(ctx.Err())
-			return
+			return nil, ctx.Err()
 		}
 		switch errs.KindOf(err) {
 		case errs.StaleShardEpoch:
 			if stale++; stale > staleTriesMax {
-				w.fail(errs.WrapKind("payload.place", errs.Unavailable, err))
-				return
+				return nil, errs.WrapKind("payload.place", errs.Unavailable, err)
 			}
 			if t, err = w.refreshed(ctx); err != nil {
-				w.fail(err)
-				return
+				return nil, err
 			}
 			a = w.newAttempt(t, b, a.id) // the same bytes under the same id
 		case errs.StaleEpoch: // our layout is older than the horizon: the client's retry will have a newer one
 			_ = w.s.place.RefreshLayout(ctx)
-			w.fail(errs.WrapKind("payload.place", errs.Unavailable, err))
-			return
+			return nil, errs.WrapKind("payload.place", errs.Unavailable, err)
 		default:
 			a.abandon()
-			a = nil
 		}
 	}
 }
@@ -156,6 +173,9 @@ func (w *Write) newAttempt(t table, b *blob, id object.BlobID) *attempt {
 			a.pending = append(a.pending, v)
 			l.pending++
 		}
+	}
+	if b.index == len(w.attempts) {
+		w.attempts = append(w.attempts, nil)
 	}
 	w.attempts[b.index] = a
 	w.outstanding += len(a.lanes)
@@ -291,6 +311,12 @@ func (a *attempt) abandon() {
 	defer a.w.mu.Unlock()
 	a.stray = true
 	a.hintAll()
+}
+
+func (a *attempt) isStray() bool {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	return a.stray
 }
 
 func (a *attempt) aborting() bool { return a.stray || a.w.end == aborted }

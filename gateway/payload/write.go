@@ -108,6 +108,7 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 
 // stream fills blobs one after the other and sends each on its way.
 func (w *Write) stream(ctx context.Context, f *filler) error {
+	var before *blob
 	for index := 0; !f.ended; index++ {
 		b, err := w.fill(ctx, f)
 		if err == nil && b.size > 0 {
@@ -118,10 +119,10 @@ func (w *Write) stream(ctx context.Context, f *filler) error {
 			return err
 		}
 		w.size += uint64(b.size)
-		b.index = index
-		w.grow(index)
+		b.index, b.before, b.settled = index, before, make(chan struct{})
+		before = b
 		if f.ended && index == 0 {
-			w.place(ctx, b)
+			w.start(ctx, b, false)
 			return nil
 		}
 		if w.slots == nil {
@@ -133,22 +134,31 @@ func (w *Write) stream(ctx context.Context, f *filler) error {
 			b.unref()
 			return ctx.Err()
 		}
-		w.places.Go(func() {
-			w.place(ctx, b)
-			<-w.slots
-		})
+		w.start(ctx, b, true)
 	}
 	return nil
 }
 
-// grow makes room for the attempts of blob index.
-func (w *Write) grow(index int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if index >= object.CountersMax && w.err == nil {
-		w.err = errs.E("payload.Write", errs.EntityTooLarge, "a body has at most %d blobs", object.CountersMax)
+// start picks the blob's first counter, in the order of the body, and places it, here or beside the filling of the next.
+func (w *Write) start(ctx context.Context, b *blob, beside bool) {
+	t, err := tableOf(w.s.place.Layout()) // newer than w.t in a long upload; the cluster's epoch stays the first
+	var a *attempt
+	if err == nil {
+		a, err = w.choose(t, b)
 	}
-	w.attempts = append(w.attempts, nil)
+	switch {
+	case err != nil:
+		w.fail(err)
+		close(b.settled)
+		b.unref()
+	case !beside:
+		w.place(ctx, a)
+	default:
+		w.places.Go(func() {
+			w.place(ctx, a)
+			<-w.slots
+		})
+	}
 }
 
 // failure is the error that ended the write, if one did.
