@@ -2,8 +2,10 @@ package rest
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"time"
 )
@@ -69,24 +71,24 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	}
 	n, err := b.src.Read(p)
 	b.bytes += int64(n)
-	if err != nil {
+	switch {
+	case err == io.EOF:
 		b.ended = true
-		b.disarm()
+		if b.armed { // the deadline would end the request while it is being decided
+			_ = b.control.SetReadDeadline(time.Time{})
+		}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		// The deadline stays, so that net/http does not wait for the rest.
+		return n, newError(http.StatusBadRequest, "RequestTimeout", "No byte of the body came for too long.")
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return n, newError(http.StatusBadRequest, "IncompleteBody", "")
 	}
 	return n, err
 }
 
-// disarm takes the deadline away: it would end the request while it is being decided.
-func (b *requestBody) disarm() {
-	if b.armed {
-		b.armed = false
-		_ = b.control.SetReadDeadline(time.Time{})
-	}
-}
-
 // release bounds the time that net/http spends on what was not read.
 func (b *requestBody) release() {
-	if !b.ended && b.armed {
+	if !b.ended && !b.armed {
 		_ = b.control.SetReadDeadline(time.Now().Add(min(b.idle, 5*time.Second)))
 	}
 }
