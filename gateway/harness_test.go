@@ -102,9 +102,12 @@ func (f *front) request(method, target string, body []byte, header ...string) *h
 	return req
 }
 
+// transport adds nothing of its own.
+var transport = &http.Transport{DisableCompression: true}
+
 func (f *front) send(req *http.Request) *answer {
 	f.t.Helper()
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	require.NoError(f.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
