@@ -21,6 +21,7 @@ type attempt struct {
 	id  object.BlobID
 	t   table
 	row *metapb.ShardRow
+	old *attempt // under the same id, by an older table; nil: none
 
 	verdict chan error // once; nil: written
 
@@ -88,7 +89,7 @@ func (w *Write) settle(ctx context.Context, b *blob, a *attempt) (*attempt, erro
 			if t, err = w.refreshed(ctx); err != nil {
 				return nil, err
 			}
-			a = w.newAttempt(t, b, a.id) // the same bytes under the same id
+			a = w.newAttempt(t, b, a.id, a) // the same bytes under the same id
 		case errs.StaleEpoch: // our layout is older than the horizon: the client's retry will have a newer one
 			_ = w.s.place.RefreshLayout(ctx)
 			return nil, errs.WrapKind("payload.place", errs.Unavailable, err)
@@ -116,7 +117,7 @@ func (w *Write) choose(t table, b *blob) (*attempt, error) {
 		row := t.shard(id)
 		if t.written(row, func(v uint32) bool { return w.lane(v).bad == nil }) {
 			w.mu.Unlock()
-			return w.newAttempt(t, b, id), nil
+			return w.newAttempt(t, b, id, nil), nil
 		}
 	}
 	defer w.mu.Unlock()
@@ -163,8 +164,8 @@ func (w *Write) lane(number uint32) *lane {
 }
 
 // newAttempt makes the blob's next attempt, on every usable replica of its shard.
-func (w *Write) newAttempt(t table, b *blob, id object.BlobID) *attempt {
-	a := &attempt{w: w, b: b, id: id, t: t, row: t.shard(id), verdict: make(chan error, 1)}
+func (w *Write) newAttempt(t table, b *blob, id object.BlobID, old *attempt) *attempt {
+	a := &attempt{w: w, b: b, id: id, t: t, row: t.shard(id), old: old, verdict: make(chan error, 1)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range writers(make([]uint32, 0, 4), a.row) {
@@ -309,7 +310,9 @@ func (a *attempt) chargeLag() {
 func (a *attempt) abandon() {
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
-	a.stray = true
+	for o := a; o != nil; o = o.old {
+		o.stray = true
+	}
 	a.hintAll()
 }
 
@@ -330,12 +333,14 @@ func (a *attempt) hint(volume uint32) {
 
 // hintAll tells every volume that has it or, to abort, may have it. The caller holds w.mu.
 func (a *attempt) hintAll() {
-	for _, v := range a.confirmed {
-		a.hint(v)
-	}
-	for _, v := range a.doubtful {
-		if a.aborting() {
+	for ; a != nil; a = a.old {
+		for _, v := range a.confirmed {
 			a.hint(v)
+		}
+		for _, v := range a.doubtful {
+			if a.aborting() {
+				a.hint(v)
+			}
 		}
 	}
 }
