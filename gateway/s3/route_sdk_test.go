@@ -49,6 +49,9 @@ func fill(v reflect.Value, depth int) {
 		fill(v.Elem(), depth+1)
 	case reflect.String:
 		v.SetString("xyz")
+		if v.Type() == reflect.TypeFor[types.ChecksumAlgorithm]() {
+			v.SetString("CRC32")
+		}
 	case reflect.Int32, reflect.Int64:
 		v.SetInt(1)
 	case reflect.Slice:

@@ -27,16 +27,19 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // NextToken makes the continuation token that begins after the last thing of a page: a key, or a common prefix.
 func NextToken(last string, prefix bool) string { return string(appendToken(nil, last, prefix)) }
 
+// appendToken builds the bytes behind dst, encodes them behind that, and moves the result down: a buffer of its own would escape.
 func appendToken(dst []byte, last string, prefix bool) []byte {
-	var buf [tokenKeyMax + tokenOverhead]byte
+	n := len(dst)
 	kind := byte(tokenKindKey)
 	if prefix {
 		kind = tokenKindGroup
 	}
-	b := append(buf[:0], tokenVersion, kind)
-	b = append(b, last...)
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	return base64.RawURLEncoding.AppendEncode(dst, b)
+	dst = append(dst, tokenVersion, kind)
+	dst = append(dst, last...)
+	dst = binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst[n:], castagnoli))
+	end := len(dst)
+	dst = base64.RawURLEncoding.AppendEncode(dst, dst[n:end])
+	return append(dst[:n], dst[end:]...)
 }
 
 // parseToken reads a token; a bad one is 400 InvalidArgument.
