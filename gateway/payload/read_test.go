@@ -106,8 +106,10 @@ func TestPiecesAreAligned(t *testing.T) {
 // A bad replica is replaced, whatever is wrong with it, and its badness is told.
 func TestBadReplicaIsReplaced(t *testing.T) {
 	for name, bad := range map[string]func(context.Context, object.BlobID, []byte) (bool, int, error){
-		"errs":    func(context.Context, object.BlobID, []byte) (bool, int, error) { return true, 0, errors.New("disk") },
-		"corrupt": func(context.Context, object.BlobID, []byte) (bool, int, error) { return true, 0, errs.E("", errs.Corrupt, "") },
+		"errs": func(context.Context, object.BlobID, []byte) (bool, int, error) { return true, 0, errors.New("disk") },
+		"corrupt": func(context.Context, object.BlobID, []byte) (bool, int, error) {
+			return true, 0, errs.E("", errs.Corrupt, "")
+		},
 		"short": func(_ context.Context, _ object.BlobID, dst []byte) (bool, int, error) {
 			return true, len(dst) - 1, nil
 		},
@@ -157,7 +159,9 @@ func TestHangingReplicaIsReplaced(t *testing.T) {
 
 // What a reader says when no replica can serve.
 func TestNoReplica(t *testing.T) {
-	corrupt := func(context.Context, object.BlobID, []byte) (bool, int, error) { return true, 0, errs.E("", errs.Corrupt, "") }
+	corrupt := func(context.Context, object.BlobID, []byte) (bool, int, error) {
+		return true, 0, errs.E("", errs.Corrupt, "")
+	}
 	down := func(context.Context, object.BlobID, []byte) (bool, int, error) {
 		return true, 0, errs.E("", errs.Unavailable, "")
 	}

@@ -24,6 +24,9 @@ type Reader struct {
 	err         error   // sticky
 }
 
+// crowded is how full the memory of reads is, in quarters, when each reader gets one small buffer only.
+const crowded = 3
+
 // flight is a piece on its way or here.
 type flight struct {
 	p    piece
@@ -58,7 +61,7 @@ func (s *Store) NewReader(ctx context.Context, slices Slices, n uint64) (*Reader
 func (r *Reader) startClass() int {
 	class := len(chunkSizes) - 1
 	switch p := r.s.reads.pressure(); {
-	case p >= 3:
+	case p >= crowded:
 		class = 1
 	case p >= 2:
 		class = 2
@@ -105,7 +108,7 @@ func (r *Reader) prepare() error {
 	if r.head != nil && r.off == r.head.p.n {
 		r.turn()
 	}
-	if r.ahead == nil && r.plan.left > 0 && r.s.reads.try(int64(r.limit)) {
+	if r.ahead == nil && r.plan.left > 0 && r.s.reads.pressure() < crowded && r.s.reads.try(int64(r.limit)) {
 		r.ahead = r.start(newChunk(r.class, false), false)
 	}
 	if f := r.head; f.done != nil {
