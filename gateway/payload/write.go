@@ -187,12 +187,13 @@ func (w *Write) linger(ctx context.Context) {
 		w.mu.Unlock()
 		return
 	}
-	w.idle = make(chan struct{})
+	idle := make(chan struct{})
+	w.idle = idle
 	w.mu.Unlock()
 	t := time.NewTimer(stragglerWait)
 	defer t.Stop()
 	select {
-	case <-w.idle:
+	case <-idle:
 		return
 	case <-ctx.Done():
 		return
