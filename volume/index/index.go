@@ -1,0 +1,301 @@
+// Package index finds blobs: id -> segment, offset, length, state, and the epoch of its prepare. It is the truth about what a volume
+// holds while the volume is open; segments rebuild it.
+//
+// Table keeps entries of 32 bytes without pointers, sorted by the hash of the id, in open addressing: an entry's place is found from
+// its hash, and entries that meet push each other on in hash order. So a miss ends at the first higher hash, paging through the
+// whole table is a scan that survives growth, and merging two tables (or writing one down) is linear. The table is cut into 64
+// parts by the highest bits of the hash, each with its own lock, growing on its own.
+//
+// Invariants, per part:
+//
+//  1. The entries are in strictly ascending order of (hash, id).
+//  2. No entry is before its home, and no empty slot lies between its home and it.
+package index
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"minikv/internal/object"
+)
+
+// State is what the index knows of a blob's life. The higher one wins.
+type State uint8
+
+// The states, in the order of record's third invariant.
+const (
+	Prepared  State = 1
+	Committed State = 2
+	Dropped   State = 3 // aborted; kept, as the next, until its record's segment is gone
+	Deleted   State = 4 // a durable tombstone says so
+)
+
+// Entry is what the index knows of a blob.
+type Entry struct {
+	ID      object.BlobID
+	Segment uint32
+	Unit    uint32 // offset of the record in the segment, in units of 8 bytes
+	lenst   uint32 // length in the lower 24 bits, state above
+	Epoch   uint32 // the cluster's epoch at the prepare; it ticks hourly
+}
+
+// EntryLen is the size of an entry in memory.
+const EntryLen = int(unsafe.Sizeof(Entry{}))
+
+// MakeEntry makes an entry. off is a multiple of 8, length below 16 MiB.
+func MakeEntry(id object.BlobID, segment uint32, off int64, length int, state State, epoch uint64) Entry {
+	return Entry{ID: id, Segment: segment, Unit: uint32(off / 8), lenst: uint32(length) | uint32(state)<<24, Epoch: uint32(epoch)}
+}
+
+// Off is the offset of the record in bytes.
+func (e *Entry) Off() int64 { return int64(e.Unit) * 8 }
+
+// Length is the blob's length in bytes.
+func (e *Entry) Length() int { return int(e.lenst & (1<<24 - 1)) }
+
+// State is the blob's state.
+func (e *Entry) State() State { return State(e.lenst >> 24) }
+
+// SetState changes the state.
+func (e *Entry) SetState(s State) { e.lenst = e.lenst&(1<<24-1) | uint32(s)<<24 }
+
+const (
+	partBits  = 6
+	parts     = 1 << partBits
+	sizeMin   = 16 // slots of a part that has any
+	overflow  = 64 // slots beyond the last home
+	loadTenth = 8  // a part grows when so many tenths of its homes are taken
+)
+
+// Table is the index in memory. The zero value is empty and ready. All methods may be called concurrently.
+type Table struct {
+	parts [parts]part
+	count atomic.Int64
+}
+
+type part struct {
+	mu    sync.RWMutex
+	slots []Entry // lenst 0: empty
+	bits  uint    // homes: 1 << bits
+	used  int
+	_     [64]byte // no two locks on one cache line
+}
+
+func split(h uint64) (int, uint64) { return int(h >> (64 - partBits)), h << partBits }
+
+func (p *part) home(h uint64) int { return int(h >> (64 - p.bits)) }
+
+// find gives the slot of id, or the one where it belongs; h is the hash without the part's bits.
+func (p *part) find(h uint64, id object.BlobID) (slot int, found bool) {
+	if p.slots == nil {
+		return 0, false
+	}
+	for i := p.home(h); i < len(p.slots); i++ {
+		e := &p.slots[i]
+		if e.lenst == 0 {
+			return i, false
+		}
+		if e.ID == id {
+			return i, true
+		}
+		if _, eh := split(e.ID.Hash()); eh > h || (eh == h && less(id, e.ID)) {
+			return i, false
+		}
+	}
+	return len(p.slots), false
+}
+
+func less(a, b object.BlobID) bool { return string(a[:]) < string(b[:]) }
+
+// Get finds the entry of id.
+func (t *Table) Get(id object.BlobID) (Entry, bool) {
+	n, h := split(id.Hash())
+	p := &t.parts[n]
+	p.mu.RLock()
+	slot, found := p.find(h, id)
+	var e Entry
+	if found {
+		e = p.slots[slot]
+	}
+	p.mu.RUnlock()
+	return e, found
+}
+
+// Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
+func (t *Table) Put(e Entry) (old Entry, replaced bool) {
+	n, h := split(e.ID.Hash())
+	p := &t.parts[n]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, found := p.find(h, e.ID)
+	if found {
+		old, p.slots[slot] = p.slots[slot], e
+		return old, true
+	}
+	t.count.Add(1)
+	p.insert(h, e)
+	return Entry{}, false
+}
+
+func (p *part) insert(h uint64, e Entry) {
+	if p.slots == nil {
+		p.reset(bits.Len(sizeMin) - 1)
+	}
+	if p.used*10 >= (1<<p.bits)*loadTenth {
+		p.grow()
+	}
+	for {
+		slot, _ := p.find(h, e.ID)
+		end := slot
+		for end < len(p.slots) && p.slots[end].lenst != 0 {
+			end++
+		}
+		if end < len(p.slots) {
+			copy(p.slots[slot+1:end+1], p.slots[slot:end])
+			p.slots[slot] = e
+			p.used++
+			return
+		}
+		p.grow()
+	}
+}
+
+func (p *part) reset(bits int) {
+	p.bits = uint(bits)
+	p.slots = make([]Entry, 1<<bits+overflow)
+	p.used = 0
+}
+
+// grow doubles the part. Its entries come in order, so each goes to its home or behind the one before.
+func (p *part) grow() {
+	old := p.slots
+	for b := int(p.bits) + 1; ; b++ {
+		p.reset(b)
+		if p.refill(old) {
+			return
+		}
+	}
+}
+
+func (p *part) refill(old []Entry) bool {
+	next := 0
+	for i := range old {
+		if old[i].lenst == 0 {
+			continue
+		}
+		_, h := split(old[i].ID.Hash())
+		next = max(next, p.home(h))
+		if next >= len(p.slots) {
+			return false
+		}
+		p.slots[next] = old[i]
+		p.used++
+		next++
+	}
+	return true
+}
+
+// Update lets change alter the entry of id in place, under the lock; it returns false, and change is not called, if there is none.
+// change must not alter the id.
+func (t *Table) Update(id object.BlobID, change func(e *Entry)) bool {
+	n, h := split(id.Hash())
+	p := &t.parts[n]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, found := p.find(h, id)
+	if found {
+		change(&p.slots[slot])
+	}
+	return found
+}
+
+// Delete takes the entry of id out if it is in the given segment.
+func (t *Table) Delete(id object.BlobID, segment uint32) bool {
+	n, h := split(id.Hash())
+	p := &t.parts[n]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, found := p.find(h, id)
+	if !found || p.slots[slot].Segment != segment {
+		return false
+	}
+	// Entries behind it that are not at home move one back.
+	i := slot
+	for ; i+1 < len(p.slots) && p.slots[i+1].lenst != 0; i++ {
+		if _, h := split(p.slots[i+1].ID.Hash()); p.home(h) == i+1 {
+			break
+		}
+		p.slots[i] = p.slots[i+1]
+	}
+	p.slots[i] = Entry{}
+	p.used--
+	t.count.Add(-1)
+	return true
+}
+
+// Len is the number of entries.
+func (t *Table) Len() int64 { return t.count.Load() }
+
+// Bytes is the memory of the table.
+func (t *Table) Bytes() int64 {
+	var n int64
+	for i := range t.parts {
+		p := &t.parts[i]
+		p.mu.RLock()
+		n += int64(len(p.slots)) * int64(EntryLen)
+		p.mu.RUnlock()
+	}
+	return n
+}
+
+// Scan visits entries in the order of (hash, id), beginning after the given id, until visit returns false. The zero id begins at the
+// start, itself included. Entries that come or go meanwhile may be missed; all others are visited once. visit is called under a
+// lock of the table and must not use it.
+func (t *Table) Scan(after object.BlobID, visit func(*Entry) bool) {
+	n, h := split(after.Hash())
+	from := after != object.BlobID{}
+	for ; n < parts; n++ {
+		if !t.parts[n].scan(from, h, after, visit) {
+			return
+		}
+		from = false
+	}
+}
+
+func (p *part) scan(from bool, h uint64, after object.BlobID, visit func(*Entry) bool) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	i := 0
+	if from {
+		slot, found := p.find(h, after)
+		if i = slot; found {
+			i++
+		}
+	}
+	for ; i < len(p.slots); i++ {
+		if p.slots[i].lenst != 0 && !visit(&p.slots[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// AppendTo writes the entry in EntryLen bytes: id, segment, unit, length and state, epoch; little-endian.
+func (e *Entry) AppendTo(b []byte) []byte {
+	b = append(b, e.ID[:]...)
+	b = binary.LittleEndian.AppendUint32(b, e.Segment)
+	b = binary.LittleEndian.AppendUint32(b, e.Unit)
+	b = binary.LittleEndian.AppendUint32(b, e.lenst)
+	return binary.LittleEndian.AppendUint32(b, e.Epoch)
+}
+
+// ParseEntry reads what AppendTo wrote; b has EntryLen bytes.
+func ParseEntry(b []byte) Entry {
+	return Entry{
+		ID: object.BlobID(b[:16]), Segment: binary.LittleEndian.Uint32(b[16:]), Unit: binary.LittleEndian.Uint32(b[20:]),
+		lenst: binary.LittleEndian.Uint32(b[24:]), Epoch: binary.LittleEndian.Uint32(b[28:]),
+	}
+}

@@ -1,0 +1,236 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"minikv/internal/errs"
+	"minikv/volume/index"
+	"minikv/volume/record"
+	"minikv/volume/segment"
+)
+
+// commit writes a group, tells the index, and wakes those who wait.
+func (l *log) commit(g *group) {
+	g.copying.Wait()
+	g.durable, g.err = l.write(g)
+	if g.err == nil {
+		l.apply(g)
+	}
+	for i := range g.entries {
+		if h := &g.entries[i].h; h.Type == record.Blob {
+			l.st.flights.land(h.ID)
+		}
+	}
+	close(g.done)
+}
+
+// write puts the group into the active segment, or a new one, and says whether it is on disk.
+func (l *log) write(g *group) (durable bool, err error) {
+	if l.active == nil || l.active.Room() < int64(g.used)+markSpace {
+		if err := l.rotate(int64(g.used)); err != nil {
+			return false, err
+		}
+	}
+	a := l.active
+	g.finish(a.Seed, a.Pos(), a.Synced(), l.st.nextSequence)
+	if err := a.Append(g.buf[:g.used]); err != nil {
+		return false, l.fail(err)
+	}
+	if !l.mustSync(g) {
+		l.st.counters.groups.Add(1)
+		return false, nil
+	}
+	if err := l.syncActive(); err != nil {
+		return false, err
+	}
+	l.st.counters.groups.Add(1)
+	l.uncertain = true
+	return true, nil
+}
+
+// markSpace is kept free at the end of a segment for the mark that certifies its last group.
+const markSpace = 4096
+
+func (l *log) mustSync(g *group) bool {
+	switch {
+	case g.sync || len(l.pending) > 0:
+		return true
+	case l.st.o.Fsync == Interval && l.active.Pos() > l.active.Synced():
+		return time.Since(l.lastSync) >= l.st.o.FsyncInterval
+	}
+	return false
+}
+
+// syncActive syncs; then the seals that the segment began with hold, and nothing is unsynced.
+func (l *log) syncActive() error {
+	if err := l.active.Sync(); err != nil {
+		return l.fail(err)
+	}
+	l.st.counters.syncs.Add(1)
+	l.pending, l.unsynced = nil, l.unsynced[:0]
+	if l.st.o.Fsync == Interval {
+		l.lastSync = time.Now()
+	}
+	return nil
+}
+
+// apply makes the group's records known.
+func (l *log) apply(g *group) {
+	base := l.active.Pos() - int64(g.used)
+	for i := range g.entries {
+		e := &g.entries[i]
+		switch e.h.Type {
+		case record.Blob:
+			l.st.applyBlob(l.active, base+int64(e.at), &e.h)
+			if !g.durable {
+				l.unsynced = append(l.unsynced, e.h.ID)
+			}
+		case record.Tombstone:
+			data := e.at + l.layout.DataOff(int(e.h.Length))
+			ids, _ := record.ParseIDs(g.buf[data : data+int(e.h.Length)])
+			for _, id := range ids {
+				l.st.advance(id, index.Deleted)
+			}
+		}
+	}
+	l.st.counters.bytes.Add(int64(g.used))
+}
+
+// fail gives the active segment up after a failed write or sync (I12): it ends where the last good sync ended. The next segment
+// begins with a record of that, synced before anything in it is acknowledged. What was acknowledged as not durable is forgotten.
+func (l *log) fail(cause error) error {
+	a := l.active
+	end := a.Synced()
+	l.st.counters.failures.Add(1)
+	l.st.o.Logf("segment %s: %v; sealed at %d", segment.Name(a.Number, a.Kind), cause, end)
+	for _, id := range l.unsynced {
+		l.st.forget(id, a, end)
+	}
+	l.unsynced = l.unsynced[:0]
+	if end > segment.HeaderLen || l.st.discardActive(a) != nil {
+		l.seal(end, record.Failed)
+	} else {
+		l.active, l.uncertain = nil, false // nothing in it was acknowledged
+	}
+	return cause
+}
+
+// seal ends the active segment at end.
+func (l *log) seal(end int64, why record.Reason) {
+	a := l.active
+	l.active = nil
+	l.uncertain = false
+	l.pending = append(l.pending, record.End{Segment: a.Number, Offset: uint64(end), Reason: why})
+	a.Freeze()
+	l.st.sealed(a, end)
+}
+
+// rotate begins a new segment with room for a group of so many bytes. If it cannot be made, the old one stays.
+func (l *log) rotate(group int64) error {
+	f, err := l.nextSegment(group)
+	if err != nil {
+		return err
+	}
+	if a := l.active; a != nil {
+		if a.Synced() < a.Pos() {
+			if err := l.syncActive(); err != nil {
+				l.putSpare(f)
+				return err
+			}
+		}
+		l.seal(a.Pos(), record.Full)
+	}
+	l.active = l.st.added(f)
+	if len(l.pending) > 0 {
+		if err := l.active.Append(l.sealRecord()); err != nil {
+			return l.fail(err)
+		}
+	}
+	return nil
+}
+
+// sealRecord is the record that tells where earlier segments end.
+func (l *log) sealRecord() []byte {
+	return l.control(record.Seal, 0, record.AppendEnds(nil, l.pending))
+}
+
+// control makes a record for the active segment's present end.
+func (l *log) control(t record.Type, flags record.Flags, data []byte) []byte {
+	g := newGroup(l.layout.Size(len(data)))
+	parts := [][]byte{data}
+	at := g.reserve(l.layout, record.Header{Type: t, Flags: flags, Length: uint32(len(data))}, record.Sums(nil, parts))
+	g.fill(l.layout, at, parts)
+	g.finish(l.active.Seed, l.active.Pos(), l.active.Synced(), l.st.nextSequence)
+	return g.buf
+}
+
+// certify writes that all before it is on disk, and makes it so. Without room, or after a failure, it is left to the next segment's
+// seal.
+func (l *log) certify(flags record.Flags) {
+	a := l.active
+	if a.Synced() < a.Pos() {
+		if l.syncActive() != nil {
+			return
+		}
+	}
+	l.uncertain = false
+	if a.Room() < int64(l.layout.Size(0)) {
+		return
+	}
+	if err := a.Append(l.control(record.Mark, flags, nil)); err != nil {
+		l.fail(err)
+		return
+	}
+	l.syncActive()
+}
+
+// nextSegment takes the spare or makes a segment.
+func (l *log) nextSegment(group int64) (*segment.File, error) {
+	l.mu.Lock()
+	f := l.spare
+	l.spare = nil
+	l.mu.Unlock()
+	if f != nil && f.Room() >= group+sealSpace {
+		return f, nil
+	}
+	if f != nil {
+		l.st.discard(f)
+	}
+	return l.st.makeSegment(context.Background(), l.kind, group)
+}
+
+func (l *log) putSpare(f *segment.File) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.spare == nil {
+		l.spare = f
+		return
+	}
+	l.st.discard(f)
+}
+
+// wantSpare starts making the next segment in the background when the active one is half full.
+func (l *log) wantSpare() {
+	if l.st.o.noSpares || l.active == nil || l.active.Room() > l.active.Capacity/2 {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.making || l.spare != nil || l.closing {
+		return
+	}
+	l.making = true
+	l.st.background.Go(func() {
+		f, err := l.st.makeSpare(l.kind)
+		if err != nil && !errs.Is(err, errs.StorageFull) && !errs.Is(err, errs.Unavailable) {
+			l.st.o.Logf("making a segment ahead: %v", err)
+		}
+		l.mu.Lock()
+		l.making = false
+		l.mu.Unlock()
+		if err == nil {
+			l.putSpare(f)
+		}
+	})
+}

@@ -1,0 +1,57 @@
+package store
+
+import "sync/atomic"
+
+// Stats is what a store has done and holds.
+type Stats struct {
+	Blobs, Bytes   int64 // alive; bytes of data
+	Entries        int64 // in the index, dropped ones whose bytes are still on disk included
+	IndexBytes     int64
+	Segments       int
+	SegmentBytes   int64 // on disk
+	FreeBytes      int64 // of the file system, when last looked
+	Full           bool  // prepares are refused
+	Damaged        int   // pieces of segments that cannot be read
+	Prepares       int64
+	Deletes        int64
+	Reads          int64
+	ReadErrors     int64
+	Groups         int64 // writes
+	Syncs          int64
+	BytesWritten   int64
+	WriteFailures  int64 // writes and syncs that sealed a segment
+	SegmentRemoved int64
+	Horizon        uint64
+}
+
+type counters struct {
+	liveBlobs, liveBytes                                       atomic.Int64
+	prepares, deletes, reads, readErrors, groups, syncs, bytes atomic.Int64
+	failures, removed, free                                    atomic.Int64
+}
+
+func (*counters) newestEpoch(newest *atomic.Uint64, epoch uint64) {
+	for {
+		n := newest.Load()
+		if epoch <= n || newest.CompareAndSwap(n, epoch) {
+			return
+		}
+	}
+}
+
+// Stats tells what the store has done since it was opened, and what it holds.
+func (st *Store) Stats() Stats {
+	c := &st.counters
+	s := Stats{
+		Blobs: c.liveBlobs.Load(), Bytes: c.liveBytes.Load(), Entries: st.index.Len(), IndexBytes: st.index.Bytes(),
+		FreeBytes: c.free.Load(), Full: st.full.Load(), Damaged: len(st.Damage()),
+		Prepares: c.prepares.Load(), Deletes: c.deletes.Load(), Reads: c.reads.Load(), ReadErrors: c.readErrors.Load(),
+		Groups: c.groups.Load(), Syncs: c.syncs.Load(), BytesWritten: c.bytes.Load(),
+		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Horizon: st.horizon.Load(),
+	}
+	for _, seg := range *st.segments.Load() {
+		s.Segments++
+		s.SegmentBytes += seg.Capacity
+	}
+	return s
+}
