@@ -290,3 +290,11 @@ func equal(t testing.TB, want, got proto.Message) {
 	t.Helper()
 	require.True(t, proto.Equal(want, got), "want %v\ngot  %v", want, got)
 }
+
+// rapidTB lets a harness serve a rapid check: its cleanups run with the check that made it.
+type rapidTB struct {
+	testing.TB
+	r interface{ Cleanup(func()) }
+}
+
+func (t rapidTB) Cleanup(f func()) { t.r.Cleanup(f) }
