@@ -104,7 +104,11 @@ func ParseDelete(body []byte) (DeleteRequest, error) {
 
 func (x *xmlReader) deleteItem() (DeleteItem, error) {
 	var it DeleteItem
+	var seen onlyOnce
 	err := x.children(func(name string) (err error) {
+		if !seen.first(name) {
+			return malformedXML()
+		}
 		var s string
 		if name == "Key" {
 			it.Key, err = x.text()
@@ -121,12 +125,35 @@ func (x *xmlReader) deleteItem() (DeleteItem, error) {
 	return it, err
 }
 
+// onlyOnce finds elements that come twice; there are few, so a list does.
+type onlyOnce struct {
+	names [12]string
+	n     int
+}
+
+func (o *onlyOnce) first(name string) bool {
+	for _, s := range o.names[:o.n] {
+		if s == name {
+			return false
+		}
+	}
+	if o.n == len(o.names) {
+		return false
+	}
+	o.names[o.n] = name
+	o.n++
+	return true
+}
+
 func (it *DeleteItem) set(name, s string) error {
 	switch name {
 	case "VersionId":
 		it.VersionID = s
 	case "ETag":
 		it.Conditions.IfMatch = parseMatch([]string{s}, false)
+		if len(it.Conditions.IfMatch.ETags) > 1 {
+			return malformedXML()
+		}
 	case "Size":
 		n, ok := parseUint(s)
 		if !ok {
@@ -184,7 +211,11 @@ func ParseComplete(body []byte) ([]CompletePart, error) {
 func (x *xmlReader) completePart() (CompletePart, error) {
 	var p CompletePart
 	var etag string
+	var seen onlyOnce
 	err := x.children(func(name string) error {
+		if !seen.first(name) {
+			return malformedXML()
+		}
 		s, err := x.trimmed()
 		if err != nil {
 			return err
@@ -192,7 +223,7 @@ func (x *xmlReader) completePart() (CompletePart, error) {
 		switch name {
 		case "PartNumber":
 			n, ok := parseUint(s)
-			if !ok || n < 1 || n > CompletePartsMax || p.Number != 0 {
+			if !ok || n < 1 || n > CompletePartsMax {
 				return malformedXML()
 			}
 			p.Number = uint32(n)

@@ -92,6 +92,26 @@ func TestDepthIsBounded(t *testing.T) {
 	requireCode(t, read(32), CodeMalformedXML, 400)
 }
 
+// A tag with very many attributes is refused before it is taken apart; quotes hide nothing.
+func TestTagsAreBounded(t *testing.T) {
+	attrs := strings.Repeat(` a=">"`, 1<<20)
+	for _, body := range []string{
+		"<Delete" + attrs + "/>", "<Delete" + attrs, "<Delete><Object" + attrs + "><Key>k</Key></Object></Delete>",
+		"<?xml " + attrs + "?><Delete/>", "<Delete><!-- c --><Key" + attrs + ">", "<Delete a='" + strings.Repeat("x", 5000) + "'/>",
+	} {
+		b := []byte(body)
+		require.False(t, boundedTags(b))
+		n := testing.AllocsPerRun(1, func() {
+			_, err := ParseDelete(b)
+			requireCode(t, err, CodeMalformedXML, 400)
+		})
+		require.Less(t, n, 100.0)
+	}
+	for _, body := range []string{"", "<", "<a b='>'>", "<!-- <" + attrs + "--><a/>", "<![CDATA[<" + attrs + "]]>", "<!--", "x"} {
+		require.True(t, boundedTags([]byte(body)), "%.20s", body)
+	}
+}
+
 func TestParseTaggingLimits(t *testing.T) {
 	body := func(n int) []byte {
 		var b strings.Builder
@@ -137,6 +157,8 @@ func TestParseDelete(t *testing.T) {
 		many(0), many(1001), []byte("<Delete><Object/></Delete>"), []byte("<Delete><Object><Key/></Object></Delete>"),
 		[]byte("<Delete><Object><Key>k</Key><Size>x</Size></Object></Delete>"),
 		[]byte("<Delete><Object><Key>k</Key><LastModifiedTime>x</LastModifiedTime></Object></Delete>"),
+		[]byte("<Delete><Object><Key>k</Key><Key>j</Key></Object></Delete>"),
+		[]byte("<Delete><Object><Key>k</Key><ETag>" + tagA + "," + tagB + "</ETag></Object></Delete>"),
 		[]byte("<Delete><Object><Key>k</Key><Unknown/></Object></Delete>"), []byte("<Delete><Other/></Delete>"),
 	} {
 		_, err = ParseDelete(body)
@@ -167,6 +189,8 @@ func TestParseComplete(t *testing.T) {
 		{completeBody("<PartNumber>1</PartNumber>"), CodeMalformedXML, 400},
 		{completeBody("<PartNumber>0</PartNumber>" + e), CodeMalformedXML, 400},
 		{completeBody("<PartNumber>10001</PartNumber>" + e), CodeMalformedXML, 400},
+		{completeBody("<PartNumber>1</PartNumber>" + e + e), CodeMalformedXML, 400},
+		{completeBody("<PartNumber>1</PartNumber><PartNumber>1</PartNumber>" + e), CodeMalformedXML, 400},
 		{completeBody("<PartNumber>1</PartNumber><Other>1</Other>" + e), CodeMalformedXML, 400},
 		{completeBody("<PartNumber>2</PartNumber>"+e, "<PartNumber>1</PartNumber>"+e), CodeInvalidPartOrder, 400},
 		{completeBody("<PartNumber>2</PartNumber>"+e, "<PartNumber>2</PartNumber>"+e), CodeInvalidPartOrder, 400},

@@ -60,7 +60,10 @@ func CheckHeaders(op *Operation, h http.Header) error {
 
 // ruleOf finds the rule of a header, in canonical or any other letter case.
 func ruleOf(name string) headerRule {
-	if r, ok := exactRules[textproto.CanonicalMIMEHeaderKey(name)]; ok {
+	if c := name[0]; 'a' <= c && c <= 'z' { // not from net/http
+		name = textproto.CanonicalMIMEHeaderKey(name)
+	}
+	if r, ok := exactRules[name]; ok {
 		return r
 	}
 	for _, p := range prefixRules {

@@ -19,13 +19,16 @@ func TestParseMetadata(t *testing.T) {
 
 	h := make(http.Header)
 	m.SetHeader(h)
-	require.Equal(t, []string{"1,2"}, h["x-amz-meta-foo"]) // exact case
-	require.Equal(t, []string{"=?UTF-8?b?w7w=?="}, h["x-amz-meta-bar_x"])
+	require.Equal(t, []string{"1,2"}, asWritten(h, "x-amz-meta-foo")) // exact case
+	require.Equal(t, []string{"=?UTF-8?b?w7w=?="}, asWritten(h, "x-amz-meta-bar_x"))
 	require.Equal(t, []string{"gzip"}, h["Content-Encoding"])
 	again, err := ParseMetadata(h.Clone())
 	require.NoError(t, err)
 	require.Equal(t, m.ContentType, again.ContentType)
 }
+
+// asWritten looks a header up without making its name canonical.
+func asWritten(h http.Header, name string) []string { return h[name] }
 
 func TestContentEncodingLosesFraming(t *testing.T) {
 	for in, want := range map[string]string{
@@ -60,7 +63,7 @@ func TestMetadataNeverBreaksLines(t *testing.T) {
 		require.NoError(t, err)
 		h := make(http.Header)
 		m.SetHeader(h)
-		require.False(t, hasControl(h["x-amz-meta-a"][0]), h)
+		require.False(t, hasControl(asWritten(h, "x-amz-meta-a")[0]), h)
 	}
 }
 

@@ -15,10 +15,29 @@ func parseUint(s string) (uint64, bool) {
 	return n, err == nil && s[0] != '+'
 }
 
-// headerValues are the values of a header, by name in any letter case.
+// headerValues are the values of a header. The name is written in this package, canonical or all in lower case.
 func headerValues(h http.Header, name string) []string {
+	if c := name[0]; 'A' <= c && c <= 'Z' {
+		return h[name]
+	}
+	if c, ok := canonicalNames[name]; ok {
+		return h[c]
+	}
 	return h[textproto.CanonicalMIMEHeaderKey(name)]
 }
+
+// canonicalNames saves the work of making names canonical for each request.
+var canonicalNames = func() map[string]string {
+	m := make(map[string]string)
+	for _, name := range []string{
+		HeaderChecksumAlgorithm, HeaderSDKChecksumAlgorithm, HeaderChecksumType, HeaderChecksumMode, HeaderTrailer, HeaderObjectSize,
+		headerMatchModified, headerMatchSize, headerMatchInitiated, headerCopySource, headerCopySourceRange, "x-amz-request-route",
+		"content-type",
+	} {
+		m[name] = textproto.CanonicalMIMEHeaderKey(name)
+	}
+	return m
+}()
 
 // headerValue is the first value, or "".
 func headerValue(h http.Header, name string) string {

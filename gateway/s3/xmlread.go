@@ -7,8 +7,11 @@ import (
 	"strings"
 )
 
-// xmlDepthMax bounds the nesting of a request body.
-const xmlDepthMax = 32
+// Bounds of a request body, beside its length.
+const (
+	xmlDepthMax    = 32
+	xmlTagBytesMax = 4 << 10 // attributes are kept while a tag is read: without a bound 8 MiB of them become 200
+)
 
 // xmlReader walks an XML body as a recursive descent: a function that is given an element consumes it with children, text or
 // skip. It builds no tree, so memory is bounded by the body and what the caller keeps.
@@ -23,6 +26,9 @@ func malformedXML() *Error { return NewError(CodeMalformedXML, "") }
 // entity, too deep nesting, another root, or text after the root is 400 MalformedXML.
 func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
 	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
+	if !boundedTags(body) {
+		return malformedXML()
+	}
 	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(body))}
 	x.d.Strict = true
 	start, err := x.prolog()
@@ -84,6 +90,57 @@ func (x *xmlReader) epilog() error {
 			return malformedXML()
 		}
 	}
+}
+
+// boundedTags says whether every tag is at most xmlTagBytesMax long and there is no DTD. What is not well-formed otherwise is left
+// to the decoder.
+func boundedTags(b []byte) bool {
+	for {
+		i := bytes.IndexByte(b, '<')
+		if i < 0 {
+			return true
+		}
+		b = b[i:]
+		end := ">"
+		switch {
+		case bytes.HasPrefix(b, []byte("<!--")):
+			end = "-->"
+		case bytes.HasPrefix(b, []byte("<![CDATA[")):
+			end = "]]>"
+		case bytes.HasPrefix(b, []byte("<!")):
+			return false
+		default:
+			n := tagLength(b[:min(len(b), xmlTagBytesMax)])
+			if n < 0 {
+				return len(b) <= xmlTagBytesMax // cut off: the decoder says so
+			}
+			b = b[n:]
+			continue
+		}
+		j := bytes.Index(b, []byte(end))
+		if j < 0 {
+			return true
+		}
+		b = b[j+len(end):]
+	}
+}
+
+// tagLength is the length of the tag that b begins with, -1 if it does not end in b. A '>' in quotes ends nothing.
+func tagLength(b []byte) int {
+	quote := byte(0)
+	for i, c := range b {
+		switch {
+		case quote != 0:
+			if c == quote {
+				quote = 0
+			}
+		case c == '"' || c == '\'':
+			quote = c
+		case c == '>':
+			return i + 1
+		}
+	}
+	return -1
 }
 
 func blank(b []byte) bool { return len(bytes.TrimLeft(b, " \t\r\n")) == 0 }
