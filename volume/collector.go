@@ -1,0 +1,132 @@
+package volume
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+)
+
+// pageBlobs is how many blobs the collector asks about at once. One question is one read at the leader.
+const pageBlobs = 1024
+
+// Collected counts what the collector did.
+type Collected struct {
+	Asked     int64 // blobs
+	Dropped   int64 // blobs whose run is none
+	Relearned int64 // blobs whose commit hint was lost
+}
+
+type totals struct{ asked, dropped, relearned, rounds atomic.Int64 }
+
+// Collected is what the collector has done since the volume was opened.
+func (s *Server) Collected() Collected {
+	return Collected{s.totals.asked.Load(), s.totals.dropped.Load(), s.totals.relearned.Load()}
+}
+
+// collect runs rounds until ctx ends.
+func (s *Server) collect(ctx context.Context, runs Runs, stopped chan<- struct{}) {
+	defer close(stopped)
+	t := time.NewTimer(s.cfg.CollectEvery)
+	defer t.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		_, err := s.Collect(ctx, runs)
+		if fails := err != nil && ctx.Err() == nil; fails != failing {
+			failing = fails
+			if logf := s.cfg.Store.Logf; logf != nil && fails {
+				logf("the collector waits: %v", err)
+			}
+		}
+		t.Reset(s.cfg.CollectEvery)
+	}
+}
+
+// Collect is one round of the collector: it asks about every blob that is not committed and below the horizon, or older than
+// Config.RelearnAfter epochs.
+func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err error) {
+	const op = "volume.Collect"
+	_, horizon, err := runs.RunStates(ctx, nil)
+	if err != nil {
+		return done, errs.Wrap(op, err)
+	}
+	s.SetHorizon(horizon)
+	below := max(horizon, s.NewestEpoch()+1-min(s.cfg.RelearnAfter, s.NewestEpoch()+1))
+	var after object.BlobID
+	for {
+		page := s.ListPrepared(after, pageBlobs, below)
+		if len(page) == 0 {
+			return done, nil
+		}
+		after = page[len(page)-1].ID
+		some, err := s.settle(ctx, runs, page)
+		done.Asked += some.Asked
+		done.Dropped += some.Dropped
+		done.Relearned += some.Relearned
+		if err != nil {
+			return done, errs.Wrap(op, err)
+		}
+	}
+}
+
+// settle asks about a page of blobs and does what follows.
+func (s *Server) settle(ctx context.Context, runs Runs, page []object.BlobInfo) (done Collected, err error) {
+	bases := basesOf(page)
+	states, horizon, err := runs.RunStates(ctx, bases)
+	if err != nil {
+		return done, err
+	}
+	if len(states) != len(bases) {
+		return done, errs.E("", errs.Other, "%d answers to %d questions", len(states), len(bases))
+	}
+	commit, drop := decide(page, bases, states, horizon)
+	s.SetHorizon(horizon) // from here on no prepare brings a dropped blob back
+	if err := s.Commit(ctx, commit...); err != nil && !errs.Is(err, errs.BlobMissing) && !errs.Is(err, errs.Aborted) {
+		return done, err
+	}
+	if err := s.Delete(ctx, drop...); err != nil {
+		return done, err
+	}
+	done = Collected{int64(len(page)), int64(len(drop)), int64(len(commit))}
+	s.totals.asked.Add(done.Asked)
+	s.totals.dropped.Add(done.Dropped)
+	s.totals.relearned.Add(done.Relearned)
+	return done, nil
+}
+
+// basesOf are the runs of the blobs, sorted, each once.
+func basesOf(page []object.BlobInfo) []object.RunBase {
+	bases := make([]object.RunBase, len(page))
+	for i := range page {
+		bases[i] = page[i].ID.Run()
+	}
+	slices.SortFunc(bases, compareBases)
+	return slices.Compact(bases)
+}
+
+func compareBases(a, b object.RunBase) int { return slices.Compare(a[:], b[:]) }
+
+// decide says which undecided blobs are published and which are nobody's, by the answer for their runs (bases is sorted).
+func decide(page []object.BlobInfo, bases []object.RunBase, states []object.RunState, horizon uint64) (commit, drop []object.BlobID) {
+	for _, b := range page {
+		i, found := slices.BinarySearchFunc(bases, b.ID.Run(), compareBases)
+		if !found {
+			continue
+		}
+		switch life := states[i].Blob(b.ID.Counter()); {
+		case life == object.RunAlive:
+			commit = append(commit, b.ID)
+		case life == object.RunNone && b.Epochs.Cluster < horizon:
+			drop = append(drop, b.ID)
+		}
+	}
+	return commit, drop
+}
