@@ -15,6 +15,7 @@ import (
 	"github.com/bufbuild/protocompile"
 	"github.com/bufbuild/protocompile/protoutil"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/descriptorpb"
 	"google.golang.org/protobuf/types/pluginpb"
 )
@@ -63,14 +64,27 @@ func request(ctx context.Context, files []string) (*pluginpb.CodeGeneratorReques
 		return nil, err
 	}
 	var descs []*descriptorpb.FileDescriptorProto
+	seen := map[string]bool{}
 	for _, f := range compiled {
-		descs = append(descs, protoutil.ProtoFromFileDescriptor(f))
+		descs = withImports(descs, seen, f)
 	}
 	return &pluginpb.CodeGeneratorRequest{
 		FileToGenerate: files,
 		Parameter:      proto.String("module=minikv"),
 		ProtoFile:      descs,
 	}, nil
+}
+
+// withImports appends what f imports, then f: plugins want every file after its imports.
+func withImports(descs []*descriptorpb.FileDescriptorProto, seen map[string]bool, f protoreflect.FileDescriptor) []*descriptorpb.FileDescriptorProto {
+	if seen[f.Path()] {
+		return descs
+	}
+	seen[f.Path()] = true
+	for i := range f.Imports().Len() {
+		descs = withImports(descs, seen, f.Imports().Get(i).FileDescriptor)
+	}
+	return append(descs, protoutil.ProtoFromFileDescriptor(f))
 }
 
 func generate(ctx context.Context, req *pluginpb.CodeGeneratorRequest) (*pluginpb.CodeGeneratorResponse, error) {
