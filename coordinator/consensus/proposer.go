@@ -143,6 +143,9 @@ const (
 // encodeCommand encodes c, leaving room for the stamp, with level and seed where c has none.
 func encodeCommand(c *metapb.Command) ([]byte, error) {
 	const op = "consensus.encodeCommand"
+	if err := checkCommand(c); err != nil {
+		return nil, err
+	}
 	size := proto.Size(c)
 	if size > commandBytesMax {
 		return nil, errs.E(op, errs.LimitExceeded, "a command of %d bytes is above the limit of %d", size, commandBytesMax)
@@ -160,6 +163,14 @@ func encodeCommand(c *metapb.Command) ([]byte, error) {
 		b = protowire.AppendBytes(b, newSeed())
 	}
 	return b, nil
+}
+
+// checkCommand keeps out what would stop every replica.
+func checkCommand(c *metapb.Command) error {
+	if c.GetLevel() != 0 {
+		return meta.CheckCommand(c)
+	}
+	return meta.CheckCommand(&metapb.Command{Level: meta.Level, Op: c.Op})
 }
 
 // newSeed draws from the runtime's ChaCha8: seeds make ids that need to be unique, not secret.

@@ -157,3 +157,6 @@ func (n *Node) Status() Status {
 		SnapshotIndex: n.newestSnapshot(), LogBytes: n.log.appended.Load(),
 	}
 }
+
+// Announce wakes whoever waits for Changed: something that Ready depends on changed outside the node.
+func (n *Node) Announce() { n.term.change() }
