@@ -27,6 +27,9 @@ const (
 	checkpointSegment = 32
 )
 
+// copyStep is how much of a checkpoint is written or read at once, in bytes: a multiple of an entry.
+const copyStep = 1 << 20
+
 // The roles of segments in a checkpoint.
 const (
 	roleSealed = 0
@@ -41,7 +44,8 @@ func (st *Store) writeCheckpoint() error {
 		return nil
 	}
 	name := st.o.FS.PathJoin(st.dir, checkpointName)
-	w := &checkpointWriter{}
+	size := checkpointHead + checkpointSegment*(len(*st.segments.Load())+2) + index.EntryLen*int(st.index.Len()) + 4
+	w := &checkpointWriter{buf: make([]byte, 0, min(size, copyStep))}
 	err := w.open(st.o.FS, name+".tmp")
 	if err == nil {
 		st.dump(w)
@@ -105,12 +109,12 @@ func (w *checkpointWriter) open(fs vfs.FS, name string) error {
 		return err
 	}
 	f, err := vfs.OpenFile(fs, name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	w.f, w.buf = f, make([]byte, 0, 1<<20)
+	w.f = f
 	return err
 }
 
 func (w *checkpointWriter) write(b []byte) {
-	if len(w.buf)+len(b) > cap(w.buf) {
+	if len(w.buf)+len(b) > copyStep {
 		w.flush()
 	}
 	w.buf = append(w.buf, b...)
@@ -226,7 +230,7 @@ func (c *checkpoint) load(f vfs.File, name string) error {
 
 // checkSum compares the sum of all but the last four bytes with these.
 func checkSum(f vfs.File, size int64) error {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, max(4, min(size, copyStep)))
 	crc := uint32(0)
 	for off := int64(0); off < size-4; {
 		b := buf[:min(int64(len(buf)), size-4-off)]
@@ -274,7 +278,7 @@ func (c *checkpoint) loadSegments(f vfs.File, count int) error {
 }
 
 func (c *checkpoint) loadEntries(f vfs.File, off, end int64) error {
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, min(end-off, copyStep))
 	for off < end {
 		b := buf[:min(int64(len(buf)), end-off)]
 		if _, err := f.ReadAt(b, off); err != nil {
