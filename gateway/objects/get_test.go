@@ -162,6 +162,7 @@ func TestDamagedPartRows(t *testing.T) {
 	for name, damage := range map[string]func([]*metapb.PartRow) []*metapb.PartRow{
 		"gap":           func(p []*metapb.PartRow) []*metapb.PartRow { return append(p[:1:1], p[2]) },
 		"moved":         func(p []*metapb.PartRow) []*metapb.PartRow { p[1].Offset++; return p },
+		"overlap":       func(p []*metapb.PartRow) []*metapb.PartRow { p[1].Offset--; return p },
 		"slices short":  func(p []*metapb.PartRow) []*metapb.PartRow { p[1].Slices[0].Length--; return p },
 		"slices gone":   func(p []*metapb.PartRow) []*metapb.PartRow { p[1].Slices = nil; return p },
 		"ends early":    func(p []*metapb.PartRow) []*metapb.PartRow { return p[:2] },
@@ -177,6 +178,21 @@ func TestDamagedPartRows(t *testing.T) {
 			require.True(t, bytes.HasPrefix(want, got))
 		})
 	}
+}
+
+// A slice that is too short would shift the rest of its part, even of a range that ends within the part.
+func TestDamagedSlices(t *testing.T) {
+	w := newWorld(t, 1000, Options{})
+	key, want := w.multipart(t, 1, 100)
+	p := w.meta.parts[string(w.meta.rows[key].BodyId)][0]
+	run := p.Slices[0].Run
+	p.Slices = []*metapb.Slice{{Run: run, Length: 50}, {Run: run, Offset: 50, Length: 50}}
+	got, err := w.read(key, 10, 80)
+	require.NoError(t, err)
+	require.Equal(t, want[10:90], got)
+	p.Slices[0].Length = 49
+	_, err = w.read(key, 10, 80)
+	require.Equal(t, errs.Corrupt, errs.KindOf(err))
 }
 
 func TestPartOfNoUpload(t *testing.T) {

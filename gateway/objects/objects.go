@@ -4,7 +4,7 @@
 //	O1 A decision is proposed only after every blob is confirmed by a quorum (durably, where the policy asks for it).
 //	O2 Abort is sent only when no attempt was proposed or every proposed attempt was refused; else the horizon collects.
 //	O3 No byte leaves before its block was verified; a bad replica is replaced, else the read fails before its length is met.
-//	O4 Memory for bodies comes from one bounded budget.
+//	O4 Memory for bodies is bounded: one budget for those that come in, and half as much for those that go out.
 package objects
 
 import (

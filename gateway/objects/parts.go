@@ -96,9 +96,9 @@ func (w *partWalk) part(ctx context.Context) (bool, error) {
 			return false, nil
 		}
 	}
-	p := w.parts[0]
+	p, first := w.parts[0], w.after == 0
 	w.parts, w.after = w.parts[1:], p.Number
-	if w.at < p.Offset || w.at-p.Offset > p.Size {
+	if w.at < p.Offset || w.at-p.Offset > p.Size || !first && w.at != p.Offset {
 		return false, errs.E(op, errs.Corrupt, "part %d lies at %d, not at %d", p.Number, p.Offset, w.at)
 	}
 	var sum uint64

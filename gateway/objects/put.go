@@ -72,15 +72,15 @@ func (o *Objects) foreseeable(ctx context.Context, req *PutRequest) error {
 		return errs.E("", errs.Precondition, "the key exists")
 	case len(c.IfMatch) > 0 && !present:
 		return errs.E("", errs.NoSuchKey, "the key does not exist")
-	case len(c.IfMatch) > 0 && !matches(c.IfMatch, RowETag(obj.Row).String()):
+	case len(c.IfMatch) > 0 && !matches(c.IfMatch, RowETag(obj.Row)):
 		return errs.E("", errs.Precondition, "the ETag is another")
 	}
 	return nil
 }
 
-func matches(tags []string, tag string) bool {
+func matches(tags []string, tag digest.ETag) bool {
 	for _, t := range tags {
-		if t == tag || t == "*" {
+		if e, ok := digest.ParseETag(t); t == "*" || ok && e == tag {
 			return true
 		}
 	}

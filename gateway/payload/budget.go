@@ -57,20 +57,33 @@ func (b *Budget) acquire(ctx context.Context, who *blob, n int64) (reserved bool
 	b.queue = append(b.queue, w)
 	b.mu.Unlock()
 
-	t := time.NewTimer(b.wait)
-	defer t.Stop()
-	select {
-	case <-w.ready:
-		return w.reserved, nil
-	case <-ctx.Done():
-		err = errs.Wrap("payload.Budget", ctx.Err())
-	case <-t.C:
-		err = errs.E("payload.Budget", errs.SlowDown, "no memory for the body within %v", b.wait)
-	}
-	if b.leave(w) {
+	if err = b.await(ctx, w); err == nil || b.leave(w) {
 		return w.reserved, nil
 	}
 	return false, err
+}
+
+// await waits for a grant. A write that waits a while drops the replicas whose lag holds memory.
+func (b *Budget) await(ctx context.Context, w *waiter) error {
+	const op = "payload.Budget"
+	end := time.NewTimer(b.wait)
+	defer end.Stop()
+	relief := time.NewTimer(stragglerWait)
+	defer relief.Stop()
+	for {
+		select {
+		case <-w.ready:
+			return nil
+		case <-ctx.Done():
+			return errs.Wrap(op, ctx.Err())
+		case <-end.C:
+			return errs.E(op, errs.SlowDown, "no memory for the body within %v", b.wait)
+		case <-relief.C:
+			if w.who != nil && w.who.w != nil {
+				w.who.w.relieve()
+			}
+		}
+	}
 }
 
 // mine says that the reserve's owner asks for what the reserve has: it never queues.

@@ -78,22 +78,23 @@ func (s *Store) readFrom(ctx context.Context, number uint32, p piece, dst []byte
 
 // answer is one replica's in a race.
 type answer struct {
-	c      *chunk
-	volume uint32
-	err    error
+	c   *chunk
+	err error
 }
 
 // race asks the next replica as soon as one fails or is slow, each with a chunk of its own; the first good answer wins.
 func (s *Store) race(ctx context.Context, p piece, c *chunk, candidates []uint32) (*chunk, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // of the losers
 	answers := make(chan answer, len(candidates))
-	running := 0
+	running, last := 0, uint32(0)
 	ask := func(c *chunk) {
 		number := candidates[0]
-		candidates = candidates[1:]
+		last, candidates = number, candidates[1:]
 		running++
 		s.wg.Go(func() {
 			err := s.readFrom(ctx, number, p, c.buf[:p.n])
-			answers <- answer{c, number, err}
+			answers <- answer{c, err}
 		})
 	}
 	ask(c)
@@ -118,6 +119,7 @@ func (s *Store) race(ctx context.Context, p piece, c *chunk, candidates []uint32
 				return a.c, v.error(p.id, a.err)
 			}
 		case <-slow.C:
+			s.suspect(last)
 			if len(candidates) > 0 {
 				ask(s.spare(int(c.class)))
 				slow.Reset(hedgeAfter)
@@ -140,7 +142,6 @@ func (s *Store) discard(answers <-chan answer, running int) {
 	s.wg.Go(func() {
 		for range running {
 			a := <-answers
-			s.suspect(a.volume)
 			a.c.release(s.reads)
 		}
 	})

@@ -66,6 +66,9 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 	b := &blob{w: w, refs: 1}
 	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
 	defer w.s.writes.disown(b)
+	if err := f.tooLarge(uint64(max(f.size, 0))); err != nil {
+		return b, err
+	}
 	for b.size < w.blobBytes && !f.ended {
 		rem := w.blobBytes - b.size
 		if f.size >= 0 {
@@ -73,9 +76,6 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 		}
 		if rem == 0 {
 			return b, f.expectEnd(w.scratch[:])
-		}
-		if f.sizeMax > 0 && max(f.got, uint64(max(f.size, 0))) > f.sizeMax {
-			return b, errs.E("payload.Write", errs.EntityTooLarge, "the body has more than %d bytes", f.sizeMax)
 		}
 		class := fillClass(f.got, rem)
 		reserved, err := w.s.writes.acquire(ctx, b, int64(chunkSizes[class]))
@@ -88,6 +88,9 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 		if n > 0 {
 			b.data = append(b.data, c.buf[:n])
 			b.size += n
+		}
+		if err == nil {
+			err = f.tooLarge(f.got)
 		}
 		if err != nil {
 			return b, err
@@ -124,6 +127,13 @@ func (f *filler) read(ctx context.Context, p []byte) (n int, err error) {
 		}
 	}
 	return n, nil
+}
+
+func (f *filler) tooLarge(n uint64) error {
+	if f.sizeMax == 0 || n <= f.sizeMax {
+		return nil
+	}
+	return errs.E("payload.Write", errs.EntityTooLarge, "the body has more than %d bytes", f.sizeMax)
 }
 
 func (f *filler) end() error {

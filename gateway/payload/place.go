@@ -233,18 +233,13 @@ func (a *attempt) finish(l *lane, err error) {
 	b.refs--
 	release := b.refs == 0
 	w.outstanding--
-	idle := w.outstanding == 0
-	if idle && w.idle != nil {
+	if w.outstanding == 0 && w.idle != nil {
 		close(w.idle)
 		w.idle = nil
 	}
-	done := idle && w.returned
 	w.mu.Unlock()
 	if release {
 		b.release()
-	}
-	if done {
-		w.cancel()
 	}
 }
 
@@ -297,11 +292,30 @@ func (a *attempt) chargeLag() {
 		if !contains(a.pending, l.number) {
 			continue
 		}
-		if l.lag += int64(a.b.size); l.lag > lagBytesMax && l.bad == nil {
-			l.bad = errs.E("payload.place", errs.Timeout, "volume %d lags %d bytes behind", l.number, l.lag)
-			a.w.s.suspect(l.number)
-			a.w.s.report(l.number, a.id, l.bad)
-			l.cancel()
+		if l.lag += int64(a.b.size); l.lag > lagBytesMax {
+			a.w.drop(l)
+		}
+	}
+}
+
+// drop gives up a replica that is behind. The caller holds mu.
+func (w *Write) drop(l *lane) {
+	if l.bad != nil {
+		return
+	}
+	l.bad = errs.E("payload.place", errs.Timeout, "volume %d is %d bytes behind", l.number, l.lag)
+	w.s.suspect(l.number)
+	w.s.report(l.number, object.BlobID(w.base), l.bad)
+	l.cancel()
+}
+
+// relieve drops the replicas that are behind at all: they hold memory that the write itself waits for.
+func (w *Write) relieve() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, l := range w.lanes {
+		if l.lag > 0 {
+			w.drop(l)
 		}
 	}
 }

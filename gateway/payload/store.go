@@ -1,7 +1,6 @@
 package payload
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -30,9 +29,7 @@ type Store struct {
 	bases  bases
 	hints  *hinter
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg sync.WaitGroup // calls to volumes that may outlive the write or read that made them
 
 	suspectsMu sync.Mutex
 	suspects   map[uint32]time.Time // volume: until when
@@ -56,15 +53,13 @@ func NewStore(p Placement, opt Options) *Store {
 		reads:    NewBudget(opt.BudgetBytes/2, 0, opt.BudgetWait),
 		suspects: map[uint32]time.Time{},
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.hints = newHinter(p.Volume, opt.VolumeTimeout)
 	return s
 }
 
-// Close ends the calls to volumes that still run, sends the hints that wait, and waits for every goroutine. Writes and reads must
-// have ended.
+// Close sends the hints that wait, and waits for every goroutine. Writes and reads must have ended, and the volumes must still be
+// open.
 func (s *Store) Close() {
-	s.cancel()
 	s.wg.Wait()
 	s.hints.close()
 }

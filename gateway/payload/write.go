@@ -43,7 +43,6 @@ type Write struct {
 	idle        chan struct{}
 	err         error // the first that ends the write
 	end         ending
-	returned    bool // nobody waits for the outstanding ones any more
 }
 
 // ending is what became of a write.
@@ -79,10 +78,9 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 		s: s, t: t, base: s.bases.next(poolNumber), epoch: t.epoch(), blobBytes: int(t.pool.BlobSize),
 		ctx: ctx, cancel: func() {},
 	}
-	stop := func() bool { return true }
-	if t.pool.Replication > 1 { // stragglers may outlive the request
-		w.ctx, w.cancel = context.WithCancel(s.ctx)
-		stop = context.AfterFunc(ctx, w.cancel)
+	if t.pool.Replication > 1 {
+		w.ctx, w.cancel = context.WithCancel(ctx)
+		defer w.cancel() // of those still late: they are not listed, and they hold memory
 	}
 	h := digest.NewHasher(opt.Digests)
 	defer h.Release()
@@ -91,18 +89,13 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 	if err == nil {
 		err = w.failure()
 	}
-	if err == nil {
-		w.linger(ctx)
-		w.Sums = h.Sums()
-	} else {
+	if err != nil {
 		w.cancel()
 		w.Abort()
-	}
-	stop()
-	w.leave()
-	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
+	w.linger(ctx)
+	w.Sums = h.Sums()
 	return w, nil
 }
 
@@ -205,17 +198,6 @@ func (w *Write) linger(ctx context.Context) {
 		if l.pending > 0 {
 			w.s.suspect(l.number)
 		}
-	}
-}
-
-// leave lets the outstanding prepares clean up behind themselves.
-func (w *Write) leave() {
-	w.mu.Lock()
-	w.returned = true
-	idle := w.outstanding == 0
-	w.mu.Unlock()
-	if idle {
-		w.cancel()
 	}
 }
 

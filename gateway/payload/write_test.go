@@ -6,6 +6,7 @@ import (
 	"crypto/md5"
 	"errors"
 	"io"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -165,6 +166,26 @@ func TestLaggingReplicaIsDropped(t *testing.T) {
 		require.Equal(t, int32(1), bad.Load())
 		require.LessOrEqual(t, r.most, int64(lagBytesMax+(blobsInFlight+2)<<20))
 		require.LessOrEqual(t, c.fakes[3].calls, lagBytesMax>>20+blobsInFlight+1)
+		s.Close()
+	})
+}
+
+// Many uploads beside a hanging replica: what it holds back fills the memory before any upload is 8 MiB behind, and then goes.
+func TestHangingReplicaDoesNotStarveUploads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(3, 3, 4, 1<<20)
+		s := NewStore(c, Options{BudgetBytes: 20 << 20})
+		c.fakes[3].prepare = hanging
+		start := time.Now()
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				_, err := s.Write(context.Background(), &pausing{n: 6 << 20}, WriteOptions{Size: 6 << 20, Digests: md5Only})
+				require.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		require.Less(t, time.Since(start), 10*time.Second)
 		s.Close()
 	})
 }
@@ -341,6 +362,7 @@ func TestBadBodiesAreAborted(t *testing.T) {
 		{"empty, not declared so", bytes.NewReader(nil), 1, 0, nil, errs.Invalid},
 		{"stuck", stuck{}, -1, 0, io.ErrNoProgress, errs.Other},
 		{"declared too large", bytes.NewReader(nil), 100001, 100000, nil, errs.EntityTooLarge},
+		{"too large by one", bytes.NewReader(body(10001)), -1, 10000, nil, errs.EntityTooLarge},
 		{"grows too large", bytes.NewReader(body(300000)), -1, 100000, nil, errs.EntityTooLarge},
 	} {
 		t.Run(c.name, func(t *testing.T) {
