@@ -105,3 +105,13 @@ func TestWhatWasAcknowledgedIsThereAfterReopening(t *testing.T) {
 		})
 	}
 }
+
+// createBucketOnce creates the bucket unless it is there.
+func createBucketOnce(t testing.TB, m *metaclient.Client) *metapb.BucketRef {
+	t.Helper()
+	a, err := m.Read(t.Context(), &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "bucket"}}})
+	if err == nil && a.GetBucket() != nil {
+		return &metapb.BucketRef{Name: "bucket", Id: a.GetBucket().Id}
+	}
+	return createBucket(t, m, "bucket")
+}

@@ -57,6 +57,7 @@ type Options struct {
 	SegmentBytes       int              // of the log's files; 0: 16 MiB
 	LogCacheBytes      int              // 0: 32 MiB
 	AppendHangMax      time.Duration    // 0: 5 s
+	ElectionTimeout    time.Duration    // 0: 1 s, for a single voter 50 ms
 }
 
 func (o *Options) setDefaults() error {
@@ -69,6 +70,10 @@ func (o *Options) setDefaults() error {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Transport == nil {
+		setDefault(&o.ElectionTimeout, electionTimeoutSingle)
+	}
+	setDefault(&o.ElectionTimeout, electionTimeout)
 	setDefault(&o.SnapshotEveryBytes, snapshotEveryBytes)
 	setDefault(&o.SegmentBytes, walSegmentBytes)
 	setDefault(&o.LogCacheBytes, logCacheBytesMax)
@@ -272,10 +277,8 @@ func (n *Node) startRaft() error {
 func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = n.id
-	c.HeartbeatTimeout, c.ElectionTimeout = electionTimeout, electionTimeout
-	if n.opts.Transport == nil {
-		c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = electionTimeoutSingle, electionTimeoutSingle, electionTimeoutSingle
-	}
+	c.HeartbeatTimeout, c.ElectionTimeout = n.opts.ElectionTimeout, n.opts.ElectionTimeout
+	c.LeaderLeaseTimeout = min(c.LeaderLeaseTimeout, c.HeartbeatTimeout)
 	c.MaxAppendEntries = appendEntriesMax
 	c.BatchApplyCh = true
 	c.ShutdownOnRemove = true

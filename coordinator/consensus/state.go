@@ -86,7 +86,7 @@ func (s *state) removeOthers() error {
 }
 
 func (s *state) openNumber(number uint64) (*kv.DB, *meta.Machine, error) {
-	db, err := kv.Open(s.fs, s.path(number), s.opts)
+	db, err := kv.Open(markerFS{s.fs}, s.path(number), s.opts)
 	if err != nil {
 		return nil, nil, err
 	}
