@@ -13,6 +13,7 @@ const (
 	releaseLimitDefault = 256
 	releaseLimitMax     = 4096 // slices of parts, or uploads
 	collectMax          = 10000
+	counterLen          = 3 // of a blob id
 	pruneLimitDefault   = 1000
 	pruneLimitMax       = 10000
 )
@@ -91,7 +92,7 @@ func (t *txn) abortAll(bucket []byte, limit uint32, r *metapb.ReleaseResult) err
 	})
 }
 
-// collectRuns forgets dead runs whose bytes are gone everywhere.
+// collectRuns forgets dead runs whose bytes are gone everywhere, and that replicas lacked some of them.
 func (t *txn) collectRuns(op *metapb.CollectRuns, res *metapb.Result) error {
 	if len(op.QueueKeys) > collectMax {
 		return refuse(errs.Invalid, "%d runs; at most %d at once", len(op.QueueKeys), collectMax)
@@ -113,6 +114,13 @@ func (t *txn) collectRuns(op *metapb.CollectRuns, res *metapb.Result) error {
 		if found && run.References > 0 {
 			return broken("run %x is queued and alive", row.Run.Base)
 		}
+		if len(t.pending) >= collectMax { // the others stay queued
+			r.Done = false
+			break
+		}
+		if err := t.forgetMissing(row.Run.Base); err != nil {
+			return err
+		}
 		t.remove(queueKey(k))
 		t.remove(runKey(row.Run.Base))
 		t.stats.queued--
@@ -120,6 +128,15 @@ func (t *txn) collectRuns(op *metapb.CollectRuns, res *metapb.Result) error {
 	}
 	res.Value = &metapb.Result_Released{Released: r}
 	return nil
+}
+
+// forgetMissing removes the missing rows of a run: blob ids begin with its base less the counter.
+func (t *txn) forgetMissing(base []byte) error {
+	return scanTable(t.b, tableKey(tableMissing, base[:idLen-counterLen]), func(k, _ []byte) (bool, error) {
+		t.remove(bytes.Clone(k))
+		t.stats.missing--
+		return true, nil
+	})
 }
 
 // clearMissing forgets missing rows whose replicas have their blobs now, or whose runs are gone.

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -114,6 +115,10 @@ func TestMissingReplicasAreNoted(t *testing.T) { // M5
 	r := h.do(&metapb.Command{Op: &metapb.Command_ClearMissing{ClearMissing: &metapb.ClearMissing{Rows: []*metapb.MissingRow{rows[1], rows[1], stale}}}})
 	require.Equal(t, uint32(1), r.GetReleased().Released)
 	require.Equal(t, uint64(2), h.stats().Missing)
+	h.remove(b, "k")
+	h.drain()
+	require.Zero(t, h.stats().Missing, "the run is gone")
+	require.Zero(t, h.rows(tableMissing))
 }
 
 func TestQuorumWhileJoining(t *testing.T) {
@@ -233,4 +238,65 @@ func TestBuckets(t *testing.T) {
 	require.Equal(t, []string{"two"}, got)
 	_, err := h.m.Read(&metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "nix"}}})
 	require.Equal(t, errs.NoSuchBucket, errs.KindOf(err))
+}
+
+func TestQueuePagesInOrder(t *testing.T) {
+	h := newHarness(t, 1)
+	b := h.bucket("photos")
+	var want []string
+	for range 5 {
+		w := h.written(1)
+		want = append(want, string(w.Run.Base))
+		h.do(putCommand(b, "k", newObject("x", 1), w, nil))
+	}
+	h.remove(b, "k")
+	var got []string
+	var after []byte
+	for {
+		q := &metapb.QueueQuery{After: after, Limit: 2}
+		es := h.read(&metapb.Query{Q: &metapb.Query_Queue{Queue: q}}).GetQueue().Entries
+		if len(es) == 0 {
+			break
+		}
+		for _, e := range es {
+			got, after = append(got, string(e.Row.Run.Base)), e.Key
+		}
+	}
+	require.Equal(t, want, got)
+}
+
+// Reads see whole entries, while more are applied. For the race detector, too.
+func TestReadsBesideApply(t *testing.T) {
+	h := newHarness(t, 1)
+	b := h.bucket("photos")
+	h.put(b, "0", 1)
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		last := uint64(0)
+		for {
+			a, err := h.m.Read(&metapb.Query{Q: &metapb.Query_ListObjects{ListObjects: &metapb.ListObjectsQuery{Bucket: "photos", Limit: 1000}}})
+			if err == nil && a.Index < last {
+				err = errs.E("test", errs.Other, "index %d after %d", a.Index, last)
+			}
+			if n := len(a.GetListObjects().GetEntries()); err == nil && n%2 != 1 {
+				err = errs.E("test", errs.Other, "half an entry: %d keys", n)
+			}
+			last = a.GetIndex()
+			select {
+			case <-stop:
+				done <- err
+				return
+			default:
+			}
+			if err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	for i := range 200 {
+		h.do(batchCommand(b, h.batchPut(fmt.Sprint("a", i), 1, nil), h.batchPut(fmt.Sprint("b", i), 1, nil)))
+	}
+	close(stop)
+	require.NoError(t, <-done)
 }
