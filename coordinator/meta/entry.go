@@ -56,56 +56,70 @@ func CheckCommand(c *metapb.Command) error {
 	if c.GetLevel() < 1 || c.GetLevel() > Level {
 		return errs.E(op, errs.Unsupported, "command of level %d; this program knows 1 to %d", c.GetLevel(), Level)
 	}
-	if name := unknownField(c.ProtoReflect()); name != "" {
+	if name := commandShape().unknownField(c.ProtoReflect()); name != "" {
 		return errs.E(op, errs.Unsupported, "a %s holds an unknown field", name)
 	}
 	return nil
 }
 
+// shape is a message type reduced to the fields that hold messages: walking only these is several times faster than Range.
+type shape struct {
+	fields []shapeField
+}
+
+type shapeField struct {
+	protoreflect.FieldDescriptor
+	list bool
+	of   *shape
+}
+
+// commandShape is made once; shapes of recursive types would be cyclic, which is fine.
+var commandShape = sync.OnceValue(func() *shape {
+	all := make(map[protoreflect.FullName]*shape)
+	var visit func(protoreflect.MessageDescriptor) *shape
+	visit = func(d protoreflect.MessageDescriptor) *shape {
+		s := all[d.FullName()]
+		if s != nil {
+			return s
+		}
+		s = new(shape)
+		all[d.FullName()] = s
+		for i := range d.Fields().Len() {
+			if f := d.Fields().Get(i); f.Message() != nil {
+				s.fields = append(s.fields, shapeField{f, f.IsList(), visit(f.Message())})
+			}
+		}
+		return s
+	}
+	return visit((&metapb.Command{}).ProtoReflect().Descriptor())
+})
+
 // unknownField is the name of the first message, m or one within, that holds a field this program does not know.
-func unknownField(m protoreflect.Message) protoreflect.Name {
+func (s *shape) unknownField(m protoreflect.Message) protoreflect.Name {
 	if len(m.GetUnknown()) > 0 {
 		return m.Descriptor().Name()
 	}
-	for _, f := range messageFields()[m.Descriptor().FullName()] {
-		if !m.Has(f) {
+	for i := range s.fields {
+		f := &s.fields[i]
+		if !m.Has(f.FieldDescriptor) {
 			continue
 		}
-		if !f.IsList() {
-			if name := unknownField(m.Get(f).Message()); name != "" {
+		v := m.Get(f.FieldDescriptor)
+		if !f.list {
+			if name := f.of.unknownField(v.Message()); name != "" {
 				return name
 			}
 			continue
 		}
-		l := m.Get(f).List()
+		l := v.List()
 		for i := range l.Len() {
-			if name := unknownField(l.Get(i).Message()); name != "" {
+			if name := f.of.unknownField(l.Get(i).Message()); name != "" {
 				return name
 			}
 		}
 	}
 	return ""
 }
-
-// messageFields are the fields that hold messages, by message: walking only these is several times faster than Range.
-var messageFields = sync.OnceValue(func() map[protoreflect.FullName][]protoreflect.FieldDescriptor {
-	all := make(map[protoreflect.FullName][]protoreflect.FieldDescriptor)
-	var visit func(protoreflect.MessageDescriptor)
-	visit = func(d protoreflect.MessageDescriptor) {
-		if _, seen := all[d.FullName()]; seen {
-			return
-		}
-		all[d.FullName()] = nil
-		for i := range d.Fields().Len() {
-			if f := d.Fields().Get(i); f.Message() != nil {
-				all[d.FullName()] = append(all[d.FullName()], f)
-				visit(f.Message())
-			}
-		}
-	}
-	visit((&metapb.Command{}).ProtoReflect().Descriptor())
-	return all
-})
 
 // setRow writes a row past the transaction.
 func setRow(b *kv.Batch, key []byte, m proto.Message) error {
