@@ -74,6 +74,9 @@ func (o *Objects) PutPart(ctx context.Context, req PutPartRequest) (*PartResult,
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
+	if err := sameAlgorithm(up, req.Body.Want); err != nil {
+		return nil, errs.Wrap(op, err)
+	}
 	own := orDefault(digest.Algorithm(up.ChecksumAlgorithm))
 	w, err := o.write(ctx, req.Body, wanted(own, req.Body.Want))
 	if err != nil {
@@ -90,6 +93,17 @@ func (o *Objects) PutPart(ctx context.Context, req PutPartRequest) (*PartResult,
 	}
 	made.ModifiedMs = res.GetPut().GetModifiedMs()
 	return made, nil
+}
+
+// sameAlgorithm refuses a part with a checksum of another algorithm than its upload asked for.
+func sameAlgorithm(up *metapb.UploadRow, want []uint32) error {
+	for _, a := range want {
+		if up.ChecksumAlgorithm != 0 && a != up.ChecksumAlgorithm {
+			return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+				digest.Algorithm(up.ChecksumAlgorithm), digest.Algorithm(a))
+		}
+	}
+	return nil
 }
 
 // ref names the upload in the bucket as it was authorized.

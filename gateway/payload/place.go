@@ -34,6 +34,11 @@ type attempt struct {
 	decided   bool
 	written   bool
 	stray     bool // another attempt with another id took its place
+
+	room struct { // for three replicas
+		lanes              [3]*lane
+		confirmed, pending [3]uint32
+	}
 }
 
 // place finds a write quorum for a blob, beginning with a first attempt. Counters must ascend along the body, so a blob that was
@@ -166,6 +171,7 @@ func (w *Write) lane(number uint32) *lane {
 // newAttempt makes the blob's next attempt, on every usable replica of its shard.
 func (w *Write) newAttempt(t table, b *blob, id object.BlobID, old *attempt) *attempt {
 	a := &attempt{w: w, b: b, id: id, t: t, row: t.shard(id), old: old, verdict: make(chan error, 1)}
+	a.lanes, a.confirmed, a.pending = a.room.lanes[:0], a.room.confirmed[:0], a.room.pending[:0]
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, v := range writers(make([]uint32, 0, 4), a.row) {
