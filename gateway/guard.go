@@ -74,13 +74,14 @@ type refusal struct {
 
 func newGuard(c net.Conn, idle time.Duration) *guard { return &guard{Conn: c, idle: idle} }
 
-// ConnectionState lets net/http set Request.TLS.
-func (g *guard) ConnectionState() tls.ConnectionState {
-	if t, ok := g.Conn.(*tls.Conn); ok {
-		return t.ConnectionState()
-	}
-	return tls.ConnectionState{}
+// tlsGuard is a guard over TLS.
+type tlsGuard struct {
+	*guard
+	tls *tls.Conn
 }
+
+// ConnectionState lets net/http set Request.TLS.
+func (g tlsGuard) ConnectionState() tls.ConnectionState { return g.tls.ConnectionState() }
 
 // Read hands up checked bytes.
 func (g *guard) Read(p []byte) (int, error) {

@@ -81,7 +81,7 @@ func (l *tlsListener) handshake(c net.Conn) {
 	}
 	var ready net.Conn = t
 	if t.ConnectionState().NegotiatedProtocol != "h2" {
-		ready = newGuard(t, l.idle)
+		ready = tlsGuard{newGuard(t, l.idle), t}
 	}
 	select {
 	case l.ready <- ready:

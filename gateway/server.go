@@ -16,6 +16,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log"
 	"net"
 	"net/http"
 	"net/netip"
@@ -129,14 +130,26 @@ func (s *Server) newHTTP() *http.Server {
 		IdleTimeout:                  keepAliveTimeout,
 		MaxHeaderBytes:               2 * (requestLineMax + headerSectionMax), // the guard is stricter
 		DisableGeneralOptionsHandler: true,
-		ErrorLog:                     zap.NewStdLog(s.log.WithOptions(zap.IncreaseLevel(zap.WarnLevel))),
+		ErrorLog:                     s.errorLog(),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if g, ok := c.(*guard); ok {
+			switch g := c.(type) {
+			case *guard:
 				return context.WithValue(ctx, guardKey{}, g)
+			case tlsGuard:
+				return context.WithValue(ctx, guardKey{}, g.guard)
 			}
 			return ctx
 		},
 	}
+}
+
+// errorLog takes what net/http has to say about connections.
+func (s *Server) errorLog() *log.Logger {
+	l, err := zap.NewStdLogAt(s.log, zap.DebugLevel)
+	if err != nil { // only an unknown level
+		return zap.NewStdLog(s.log)
+	}
+	return l
 }
 
 type guardKey struct{}
