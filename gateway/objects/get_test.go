@@ -211,14 +211,25 @@ func (n neverRead) Read([]byte) (int, error) {
 
 func TestPartChecksums(t *testing.T) {
 	w := newWorld(t, 1000, Options{})
-	up := w.upload(1, uint32(digest.SHA256), uint32(digest.Composite))
 	b := pattern(3000, 1)
 	body := bodyOf(b)
-	body.Want = []uint32{uint32(digest.SHA256), uint32(digest.CRC32)}
+	body.Want = []uint32{uint32(digest.SHA256)}
+	up := w.upload(1, uint32(digest.SHA256), uint32(digest.Composite))
 	res, err := w.PutPart(context.Background(), PutPartRequest{UploadTarget: up, Number: 1, Body: body})
 	require.NoError(t, err)
-	require.Len(t, res.Checksums, 2)
+	require.Len(t, res.Checksums, 1)
 	require.Equal(t, digest.Of(digest.SHA256, b), DigestChecksum(res.Checksums[0]))
+
+	body = Body{Reader: neverRead{t}, Size: 10, Want: []uint32{uint32(digest.CRC32)}}
+	_, err = w.PutPart(context.Background(), PutPartRequest{UploadTarget: up, Number: 1, Body: body})
+	require.Equal(t, errs.InvalidRequest, errs.KindOf(err), "another algorithm than the upload's")
+
+	body = bodyOf(b)
+	body.Want = []uint32{uint32(digest.CRC32)}
+	res, err = w.PutPart(context.Background(), PutPartRequest{UploadTarget: w.upload(2, 0, 0), Number: 1, Body: body})
+	require.NoError(t, err)
+	require.Len(t, res.Checksums, 2, "the upload asked for none: CRC64NVME is computed besides")
+	require.Equal(t, digest.Of(digest.CRC64NVME, b), DigestChecksum(res.Checksums[0]))
 	require.Equal(t, digest.Of(digest.CRC32, b), DigestChecksum(res.Checksums[1]))
 }
 

@@ -95,12 +95,6 @@ func (v *fakeVolume) ReadAt(ctx context.Context, id object.BlobID, dst []byte, o
 	return copy(dst, b[off:]), nil
 }
 
-func (v *fakeVolume) len() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return len(v.blobs)
-}
-
 func failing(kind errs.Kind) func(context.Context, object.BlobID, object.Epochs) error {
 	return func(context.Context, object.BlobID, object.Epochs) error { return errs.E("fake", kind, "injected") }
 }
