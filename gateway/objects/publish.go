@@ -60,6 +60,9 @@ func (o *Objects) publish(ctx context.Context, op string, sc Scope, writes []*pa
 				continue
 			}
 		}
+		if errs.Is(err, errs.StaleEpoch) {
+			_ = o.meta.RefreshLayout(ctx) // for the client's retry
+		}
 		if refused {
 			abort(writes)
 		}

@@ -23,6 +23,8 @@ type attempt struct {
 	row *metapb.ShardRow
 	old *attempt // under the same id, by an older table; nil: none
 
+	epoch uint64 // the cluster's that it is prepared under
+
 	verdict chan error // once; nil: written
 
 	// Guarded by w.mu.
@@ -95,13 +97,33 @@ func (w *Write) settle(ctx context.Context, b *blob, a *attempt) (*attempt, erro
 				return nil, err
 			}
 			a = w.newAttempt(t, b, a.id, a) // the same bytes under the same id
-		case errs.StaleEpoch: // our layout is older than the horizon: the client's retry will have a newer one
-			_ = w.s.place.RefreshLayout(ctx)
-			return nil, errs.WrapKind("payload.place", errs.Unavailable, err)
+		case errs.StaleEpoch: // our layout was older than the horizon
+			if t, rerr := w.refreshed(ctx); rerr == nil && w.rebase(t) {
+				a = w.newAttempt(t, b, a.id, a)
+				continue
+			}
+			return nil, errs.WrapKind("payload.place", errs.Unavailable, err) // the client's retry has a newer one
 		default:
 			a.abandon()
 		}
 	}
+}
+
+// rebase moves the write to a newer epoch, so that an old layout costs no request. Only before any volume has or may have a
+// blob of it: those are told apart from orphans by the first epoch. False when that is not so, or nothing is newer.
+func (w *Write) rebase(t table) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.attempts) != 1 || t.epoch() <= w.epoch {
+		return false
+	}
+	for a := w.attempts[0]; a != nil; a = a.old {
+		if len(a.confirmed)+len(a.doubtful)+len(a.pending) > 0 {
+			return false
+		}
+	}
+	w.epoch = t.epoch()
+	return true
 }
 
 func (w *Write) refreshed(ctx context.Context) (table, error) {
@@ -174,6 +196,7 @@ func (w *Write) newAttempt(t table, b *blob, id object.BlobID, old *attempt) *at
 	a.lanes, a.confirmed, a.pending = a.room.lanes[:0], a.room.confirmed[:0], a.room.pending[:0]
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	a.epoch = w.epoch
 	for _, v := range writers(make([]uint32, 0, 4), a.row) {
 		if l := w.lane(v); l.bad == nil {
 			a.lanes = append(a.lanes, l)
@@ -212,7 +235,7 @@ func (a *attempt) run(ctx context.Context) error {
 
 func (a *attempt) prepare(l *lane) {
 	ctx, cancel := context.WithTimeout(l.ctx, a.w.s.opt.VolumeTimeout)
-	durable, err := l.volume.Prepare(ctx, a.id, object.Epochs{Cluster: a.w.epoch, Shard: a.row.Epoch}, a.b.data)
+	durable, err := l.volume.Prepare(ctx, a.id, object.Epochs{Cluster: a.epoch, Shard: a.row.Epoch}, a.b.data)
 	cancel()
 	if err == nil && a.t.durable && !durable {
 		err = errs.E("payload.place", errs.Unavailable, "volume %d did not sync", l.number)
@@ -282,6 +305,9 @@ func (a *attempt) judge() {
 		a.verdict <- nil
 		a.chargeLag()
 		return
+	}
+	if len(a.pending) > 0 && errs.Is(a.err, errs.StaleEpoch) {
+		return // rebase needs to know of all
 	}
 	if !a.t.written(a.row, func(v uint32) bool { return contains(a.confirmed, v) || contains(a.pending, v) }) {
 		if a.err == nil {

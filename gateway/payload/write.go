@@ -25,7 +25,6 @@ type Write struct {
 	s         *Store
 	t         table // as the write began
 	base      object.RunBase
-	epoch     uint64 // the cluster's as the write began: its first and lowest
 	blobBytes int
 	size      uint64
 	scratch   [1]byte // to read the end of the body
@@ -39,6 +38,7 @@ type Write struct {
 	lanes       []*lane
 	attempts    []*attempt // the latest of each blob, by its place in the body
 	counter     uint32     // the next to try
+	epoch       uint64     // the cluster's as the write began: its first and lowest
 	outstanding int        // prepares that have not returned
 	idle        chan struct{}
 	err         error // the first that ends the write

@@ -313,6 +313,57 @@ func TestStaleShardEpochForEverIsUnavailable(t *testing.T) {
 	require.Equal(t, int32(staleTriesMax), c.refreshes.Load())
 }
 
+// A layout older than the horizon is refreshed: a write of which nothing is stored begins anew in the newer epoch.
+func TestStaleEpoch(t *testing.T) {
+	horizon := func(c *cluster) {
+		c.everyone(func(_ uint32, v *fakeVolume) {
+			v.prepare = func(_ context.Context, _ object.BlobID, ep object.Epochs) error {
+				if ep.Cluster < 9 {
+					return errs.E("fake", errs.StaleEpoch, "below the horizon")
+				}
+				return nil
+			}
+		})
+	}
+	for _, rf := range []int{1, 3} {
+		c := newCluster(3, rf, 4, 4096)
+		c.onRefresh = func() {
+			l := proto.Clone(c.Layout()).(*metapb.Layout)
+			l.Cluster.Epoch = 10
+			c.layout.Store(l)
+		}
+		s := newStore(t, c, Options{})
+		horizon(c)
+		_, written := mustWrite(t, s, body(100))
+		require.Equal(t, uint64(10), written.LowestEpoch)
+	}
+	// Not once something is stored under the first epoch.
+	c := newCluster(1, 1, 4, 4096)
+	s := newStore(t, c, Options{})
+	_, err := s.Write(context.Background(), &afterBytes{r: bytes.NewReader(body(10 * 4096)), n: 6 * 4096, f: func() { horizon(c) }}, WriteOptions{Size: -1})
+	require.Equal(t, errs.Unavailable, errs.KindOf(err))
+	// And when the refresh brings nothing newer, it ends.
+	_, err = s.Write(context.Background(), bytes.NewReader(body(1)), WriteOptions{Size: 1})
+	require.Equal(t, errs.Unavailable, errs.KindOf(err))
+}
+
+// afterBytes calls f once, when n bytes have been read.
+type afterBytes struct {
+	r io.Reader
+	n int
+	f func()
+}
+
+func (a *afterBytes) Read(p []byte) (int, error) {
+	if a.n <= 0 && a.f != nil {
+		a.f()
+		a.f = nil
+	}
+	n, err := a.r.Read(p[:min(len(p), 1000)])
+	a.n -= n
+	return n, err
+}
+
 // During a move both the old and the new members must have a quorum.
 func TestMoveNeedsBothQuorums(t *testing.T) {
 	c := newCluster(4, 3, 1, 1<<20)
