@@ -115,7 +115,7 @@ func TestBadReplicaIsReplaced(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(3, 3, 8, 1<<20)
+			c := newCluster(3, 3, 8, 64<<10) // many blobs, so that each replica is asked first for some
 			var told atomic.Int32
 			s := newStore(t, c, Options{OnBadReplica: func(v uint32, _ object.BlobID, err error) {
 				if v != 3 && err != nil {
