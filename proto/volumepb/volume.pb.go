@@ -307,6 +307,10 @@ func (*Done) Descriptor() ([]byte, []int) {
 
 type ListRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`        // 16 bytes; empty: from the start
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`       // at most 16,384
+	Prepared      bool                   `protobuf:"varint,3,opt,name=prepared,proto3" json:"prepared,omitempty"` // only blobs not known as committed and prepared below the epoch
+	Below         uint64                 `protobuf:"varint,4,opt,name=below,proto3" json:"below,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -339,6 +343,34 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
 	return file_volume_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ListRequest) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *ListRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *ListRequest) GetPrepared() bool {
+	if x != nil {
+		return x.Prepared
+	}
+	return false
+}
+
+func (x *ListRequest) GetBelow() uint64 {
+	if x != nil {
+		return x.Below
+	}
+	return 0
 }
 
 // ListPage holds records of 40 bytes each, one after the other, little-endian: id 16, length u32, state u8, zero 3, cluster
@@ -544,21 +576,28 @@ func (*StatsRequest) Descriptor() ([]byte, []int) {
 }
 
 type StatsReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`                        // in the layout; 0 with no incarnation: not a member yet
-	Incarnation   []byte                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`               // 16 bytes, drawn when the volume's folder was made
-	DiskTotal     uint64                 `protobuf:"varint,3,opt,name=disk_total,json=diskTotal,proto3" json:"disk_total,omitempty"` // bytes
-	DiskFree      uint64                 `protobuf:"varint,4,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
-	Reserve       uint64                 `protobuf:"varint,5,opt,name=reserve,proto3" json:"reserve,omitempty"` // free space below which prepares are refused
-	Used          uint64                 `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`       // by segments
-	Live          uint64                 `protobuf:"varint,7,opt,name=live,proto3" json:"live,omitempty"`       // of that, bytes of blobs
-	Blobs         uint64                 `protobuf:"varint,8,opt,name=blobs,proto3" json:"blobs,omitempty"`
-	Prepared      uint64                 `protobuf:"varint,9,opt,name=prepared,proto3" json:"prepared,omitempty"` // blobs not known as committed
-	Segments      uint64                 `protobuf:"varint,10,opt,name=segments,proto3" json:"segments,omitempty"`
-	Full          bool                   `protobuf:"varint,11,opt,name=full,proto3" json:"full,omitempty"`
-	Failed        bool                   `protobuf:"varint,12,opt,name=failed,proto3" json:"failed,omitempty"`   // takes no more writes
-	Corrupt       uint64                 `protobuf:"varint,13,opt,name=corrupt,proto3" json:"corrupt,omitempty"` // blobs whose bytes failed their checksum
-	Missing       uint64                 `protobuf:"varint,14,opt,name=missing,proto3" json:"missing,omitempty"` // blobs that should be here and are not
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Number       uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`                        // in the layout; 0: not a member yet
+	Incarnation  string                 `protobuf:"bytes,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`               // 32 hexadecimal digits, drawn when the volume's folder was made
+	DiskTotal    uint64                 `protobuf:"varint,3,opt,name=disk_total,json=diskTotal,proto3" json:"disk_total,omitempty"` // bytes
+	DiskFree     uint64                 `protobuf:"varint,4,opt,name=disk_free,json=diskFree,proto3" json:"disk_free,omitempty"`
+	Full         bool                   `protobuf:"varint,5,opt,name=full,proto3" json:"full,omitempty"`   // prepares are refused
+	Blobs        uint64                 `protobuf:"varint,6,opt,name=blobs,proto3" json:"blobs,omitempty"` // alive
+	Bytes        uint64                 `protobuf:"varint,7,opt,name=bytes,proto3" json:"bytes,omitempty"` // of their data
+	Segments     uint64                 `protobuf:"varint,8,opt,name=segments,proto3" json:"segments,omitempty"`
+	SegmentBytes uint64                 `protobuf:"varint,9,opt,name=segment_bytes,json=segmentBytes,proto3" json:"segment_bytes,omitempty"`
+	IndexBytes   uint64                 `protobuf:"varint,10,opt,name=index_bytes,json=indexBytes,proto3" json:"index_bytes,omitempty"`
+	Damaged      uint64                 `protobuf:"varint,11,opt,name=damaged,proto3" json:"damaged,omitempty"` // pieces of segments that cannot be read
+	Horizon      uint64                 `protobuf:"varint,12,opt,name=horizon,proto3" json:"horizon,omitempty"` // lowest epoch whose prepares are accepted
+	// Since the volume was opened.
+	Prepares      uint64 `protobuf:"varint,20,opt,name=prepares,proto3" json:"prepares,omitempty"`
+	Deletes       uint64 `protobuf:"varint,21,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	Reads         uint64 `protobuf:"varint,22,opt,name=reads,proto3" json:"reads,omitempty"`
+	ReadErrors    uint64 `protobuf:"varint,23,opt,name=read_errors,json=readErrors,proto3" json:"read_errors,omitempty"`
+	Groups        uint64 `protobuf:"varint,24,opt,name=groups,proto3" json:"groups,omitempty"`
+	Syncs         uint64 `protobuf:"varint,25,opt,name=syncs,proto3" json:"syncs,omitempty"`
+	BytesWritten  uint64 `protobuf:"varint,26,opt,name=bytes_written,json=bytesWritten,proto3" json:"bytes_written,omitempty"`
+	WriteFailures uint64 `protobuf:"varint,27,opt,name=write_failures,json=writeFailures,proto3" json:"write_failures,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -600,11 +639,11 @@ func (x *StatsReply) GetNumber() uint32 {
 	return 0
 }
 
-func (x *StatsReply) GetIncarnation() []byte {
+func (x *StatsReply) GetIncarnation() string {
 	if x != nil {
 		return x.Incarnation
 	}
-	return nil
+	return ""
 }
 
 func (x *StatsReply) GetDiskTotal() uint64 {
@@ -621,25 +660,11 @@ func (x *StatsReply) GetDiskFree() uint64 {
 	return 0
 }
 
-func (x *StatsReply) GetReserve() uint64 {
+func (x *StatsReply) GetFull() bool {
 	if x != nil {
-		return x.Reserve
+		return x.Full
 	}
-	return 0
-}
-
-func (x *StatsReply) GetUsed() uint64 {
-	if x != nil {
-		return x.Used
-	}
-	return 0
-}
-
-func (x *StatsReply) GetLive() uint64 {
-	if x != nil {
-		return x.Live
-	}
-	return 0
+	return false
 }
 
 func (x *StatsReply) GetBlobs() uint64 {
@@ -649,9 +674,9 @@ func (x *StatsReply) GetBlobs() uint64 {
 	return 0
 }
 
-func (x *StatsReply) GetPrepared() uint64 {
+func (x *StatsReply) GetBytes() uint64 {
 	if x != nil {
-		return x.Prepared
+		return x.Bytes
 	}
 	return 0
 }
@@ -663,30 +688,86 @@ func (x *StatsReply) GetSegments() uint64 {
 	return 0
 }
 
-func (x *StatsReply) GetFull() bool {
+func (x *StatsReply) GetSegmentBytes() uint64 {
 	if x != nil {
-		return x.Full
-	}
-	return false
-}
-
-func (x *StatsReply) GetFailed() bool {
-	if x != nil {
-		return x.Failed
-	}
-	return false
-}
-
-func (x *StatsReply) GetCorrupt() uint64 {
-	if x != nil {
-		return x.Corrupt
+		return x.SegmentBytes
 	}
 	return 0
 }
 
-func (x *StatsReply) GetMissing() uint64 {
+func (x *StatsReply) GetIndexBytes() uint64 {
 	if x != nil {
-		return x.Missing
+		return x.IndexBytes
+	}
+	return 0
+}
+
+func (x *StatsReply) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
+func (x *StatsReply) GetHorizon() uint64 {
+	if x != nil {
+		return x.Horizon
+	}
+	return 0
+}
+
+func (x *StatsReply) GetPrepares() uint64 {
+	if x != nil {
+		return x.Prepares
+	}
+	return 0
+}
+
+func (x *StatsReply) GetDeletes() uint64 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *StatsReply) GetReads() uint64 {
+	if x != nil {
+		return x.Reads
+	}
+	return 0
+}
+
+func (x *StatsReply) GetReadErrors() uint64 {
+	if x != nil {
+		return x.ReadErrors
+	}
+	return 0
+}
+
+func (x *StatsReply) GetGroups() uint64 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *StatsReply) GetSyncs() uint64 {
+	if x != nil {
+		return x.Syncs
+	}
+	return 0
+}
+
+func (x *StatsReply) GetBytesWritten() uint64 {
+	if x != nil {
+		return x.BytesWritten
+	}
+	return 0
+}
+
+func (x *StatsReply) GetWriteFailures() uint64 {
+	if x != nil {
+		return x.WriteFailures
 	}
 	return 0
 }
@@ -713,8 +794,12 @@ const file_volume_proto_rawDesc = "" +
 	"\x06length\x18\x03 \x01(\rR\x06length\"!\n" +
 	"\aBlobIDs\x12\x16\n" +
 	"\x06packed\x18\x01 \x01(\fR\x06packed\"\x06\n" +
-	"\x04Done\"\r\n" +
-	"\vListRequest\"\"\n" +
+	"\x04Done\"k\n" +
+	"\vListRequest\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1a\n" +
+	"\bprepared\x18\x03 \x01(\bR\bprepared\x12\x14\n" +
+	"\x05below\x18\x04 \x01(\x04R\x05below\"\"\n" +
 	"\bListPage\x12\x16\n" +
 	"\x06packed\x18\x01 \x01(\fR\x06packed\"\x1d\n" +
 	"\vStatRequest\x12\x0e\n" +
@@ -726,32 +811,40 @@ const file_volume_proto_rawDesc = "" +
 	"\rcluster_epoch\x18\x04 \x01(\x04R\fclusterEpoch\x12\x1f\n" +
 	"\vshard_epoch\x18\x05 \x01(\x04R\n" +
 	"shardEpoch\"\x0e\n" +
-	"\fStatsRequest\"\xf2\x02\n" +
+	"\fStatsRequest\"\xbf\x04\n" +
 	"\n" +
 	"StatsReply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12 \n" +
-	"\vincarnation\x18\x02 \x01(\fR\vincarnation\x12\x1d\n" +
+	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1d\n" +
 	"\n" +
 	"disk_total\x18\x03 \x01(\x04R\tdiskTotal\x12\x1b\n" +
-	"\tdisk_free\x18\x04 \x01(\x04R\bdiskFree\x12\x18\n" +
-	"\areserve\x18\x05 \x01(\x04R\areserve\x12\x12\n" +
-	"\x04used\x18\x06 \x01(\x04R\x04used\x12\x12\n" +
-	"\x04live\x18\a \x01(\x04R\x04live\x12\x14\n" +
-	"\x05blobs\x18\b \x01(\x04R\x05blobs\x12\x1a\n" +
-	"\bprepared\x18\t \x01(\x04R\bprepared\x12\x1a\n" +
-	"\bsegments\x18\n" +
-	" \x01(\x04R\bsegments\x12\x12\n" +
-	"\x04full\x18\v \x01(\bR\x04full\x12\x16\n" +
-	"\x06failed\x18\f \x01(\bR\x06failed\x12\x18\n" +
-	"\acorrupt\x18\r \x01(\x04R\acorrupt\x12\x18\n" +
-	"\amissing\x18\x0e \x01(\x04R\amissing2\x98\x04\n" +
+	"\tdisk_free\x18\x04 \x01(\x04R\bdiskFree\x12\x12\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\x12\x14\n" +
+	"\x05blobs\x18\x06 \x01(\x04R\x05blobs\x12\x14\n" +
+	"\x05bytes\x18\a \x01(\x04R\x05bytes\x12\x1a\n" +
+	"\bsegments\x18\b \x01(\x04R\bsegments\x12#\n" +
+	"\rsegment_bytes\x18\t \x01(\x04R\fsegmentBytes\x12\x1f\n" +
+	"\vindex_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"indexBytes\x12\x18\n" +
+	"\adamaged\x18\v \x01(\x04R\adamaged\x12\x18\n" +
+	"\ahorizon\x18\f \x01(\x04R\ahorizon\x12\x1a\n" +
+	"\bprepares\x18\x14 \x01(\x04R\bprepares\x12\x18\n" +
+	"\adeletes\x18\x15 \x01(\x04R\adeletes\x12\x14\n" +
+	"\x05reads\x18\x16 \x01(\x04R\x05reads\x12\x1f\n" +
+	"\vread_errors\x18\x17 \x01(\x04R\n" +
+	"readErrors\x12\x16\n" +
+	"\x06groups\x18\x18 \x01(\x04R\x06groups\x12\x14\n" +
+	"\x05syncs\x18\x19 \x01(\x04R\x05syncs\x12#\n" +
+	"\rbytes_written\x18\x1a \x01(\x04R\fbytesWritten\x12%\n" +
+	"\x0ewrite_failures\x18\x1b \x01(\x04R\rwriteFailures2\x96\x04\n" +
 	"\x06Volume\x12D\n" +
 	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12B\n" +
 	"\x06ReadAt\x12\x1d.minikv.volume.v1.ReadRequest\x1a\x17.minikv.volume.v1.Frame0\x01\x12;\n" +
 	"\x06Commit\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12:\n" +
 	"\x05Abort\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12;\n" +
-	"\x06Delete\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12C\n" +
-	"\x04List\x12\x1d.minikv.volume.v1.ListRequest\x1a\x1a.minikv.volume.v1.ListPage0\x01\x12B\n" +
+	"\x06Delete\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12A\n" +
+	"\x04List\x12\x1d.minikv.volume.v1.ListRequest\x1a\x1a.minikv.volume.v1.ListPage\x12B\n" +
 	"\x04Stat\x12\x1d.minikv.volume.v1.StatRequest\x1a\x1b.minikv.volume.v1.StatReply\x12E\n" +
 	"\x05Stats\x12\x1e.minikv.volume.v1.StatsRequest\x1a\x1c.minikv.volume.v1.StatsReplyB\x17Z\x15minikv/proto/volumepbb\x06proto3"
 

@@ -69,6 +69,14 @@ func (c *Config) Check() error {
 	return errs.Wrap(op, certs.CheckNode(c.Self.Node))
 }
 
+// CheckListener refuses, with errs.Invalid, an address off loopback that would be served without TLS unasked.
+func (c *Config) CheckListener(a net.Addr) error {
+	if c.TLS != nil || c.AllowPlaintext || loopback(a) {
+		return nil
+	}
+	return errs.E("secure.CheckListener", errs.Invalid, "%s can be reached from other machines: it needs TLS, or the setting that allows plaintext", a)
+}
+
 // plaintextOK says whether plaintext may be spoken over conn.
 func (c *Config) plaintextOK(conn net.Conn) bool {
 	return c.AllowPlaintext || (loopback(conn.LocalAddr()) && loopback(conn.RemoteAddr()))
@@ -311,12 +319,12 @@ func export(t *tls.Conn) ([]byte, error) {
 const lingerMax = 200 * time.Millisecond
 
 func linger(conn net.Conn) {
-	t, ok := conn.(*net.TCPConn)
+	t, ok := conn.(interface{ CloseWrite() error })
 	if !ok || t.CloseWrite() != nil {
 		return
 	}
-	t.SetReadDeadline(time.Now().Add(lingerMax))
-	io.CopyN(io.Discard, t, 1<<16)
+	conn.SetReadDeadline(time.Now().Add(lingerMax))
+	io.CopyN(io.Discard, conn, 1<<16)
 }
 
 // handshakeMax bounds a handshake whose context has no deadline.

@@ -1,0 +1,207 @@
+package rpc
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"minikv/internal/certs"
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/internal/rpc/secure"
+	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
+)
+
+// attemptMax is how long one coordinator is waited for before another one is asked: a frozen leader takes connections and never
+// answers, and failover has 5 s.
+const attemptMax = 2 * time.Second
+
+// CoordinatorConfig of a CoordinatorClient; the zero value works.
+type CoordinatorConfig struct {
+	AttemptMax time.Duration // of one proposal or read at one coordinator; 0: 2 s
+}
+
+// CoordinatorClient is the coordinators of other nodes, of which it finds the one that leads. For concurrent use.
+type CoordinatorClient struct {
+	pool *Pool
+	cfg  CoordinatorConfig
+	find finder
+}
+
+// NewCoordinatorClient names the coordinators by host:port of their RPC.
+func NewCoordinatorClient(p *Pool, cfg CoordinatorConfig, addrs ...string) *CoordinatorClient {
+	if cfg.AttemptMax == 0 {
+		cfg.AttemptMax = attemptMax
+	}
+	c := &CoordinatorClient{pool: p, cfg: cfg}
+	c.find.ask = c.StatusOf
+	c.find.set(addrs)
+	return c
+}
+
+// SetAddresses replaces the coordinators, after a change of members.
+func (c *CoordinatorClient) SetAddresses(addrs ...string) { c.find.set(addrs) }
+
+// Addresses are the coordinators' host:port.
+func (c *CoordinatorClient) Addresses() []string { return c.find.all() }
+
+func (c *CoordinatorClient) peer(addr string) (*Peer, error) {
+	return c.pool.Peer(addr, secure.Expect{Roles: certs.Roles(certs.Coordinator)})
+}
+
+// Propose has the leader decide the command. errs.NotLeader, errs.NotProposed, errs.StorageFull: it surely never was proposed by
+// this call and never will be. errs.IndeterminateResult: no one knows; asking again with the same session and sequence is safe.
+// It turns to another coordinator only after an attempt that surely proposed nothing.
+func (c *CoordinatorClient) Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
+	var last error
+	for range c.find.attempts() {
+		addr, err := c.find.leader(ctx)
+		if err != nil {
+			return nil, errs.WrapKind(opOf(methodPropose), notProposed(last, err), err)
+		}
+		var result metapb.Result
+		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+		err, r, sent := c.once(attempt, addr, methodPropose, cmd, &result)
+		cancel()
+		switch {
+		case err == nil:
+			return &result, nil
+		case r.ran && r.kind == errs.NotLeader:
+			c.find.hint(addr, r.leader)
+		case r.ran:
+			return nil, err
+		case !sent || r.kind == errs.AccessDenied || r.kind == errs.Unsupported:
+			c.find.suspect(addr)
+			err = errs.WrapKind(opOf(methodPropose), errs.NotProposed, err)
+		default:
+			c.find.suspect(addr)
+			return nil, errs.WrapKind(opOf(methodPropose), errs.IndeterminateResult, err)
+		}
+		last = err
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, last
+}
+
+// notProposed is the kind of a proposal that found no leader.
+func notProposed(last, err error) errs.Kind {
+	if errs.Is(err, errs.NotLeader) || (last != nil && errs.Is(last, errs.NotLeader)) {
+		return errs.NotLeader
+	}
+	return errs.NotProposed
+}
+
+func (c *CoordinatorClient) once(ctx context.Context, addr, method string, req, resp proto.Message) (error, remote, bool) {
+	p, err := c.peer(addr)
+	if err != nil {
+		return err, remote{kind: errs.KindOf(err)}, false
+	}
+	return p.once(ctx, method, req, resp)
+}
+
+// ask has the leader answer; it may be asked again, so it is, wherever the leader may be by now.
+func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp proto.Message) error {
+	var last error
+	for range c.find.attempts() {
+		addr, err := c.find.leader(ctx)
+		if err != nil {
+			if last != nil {
+				return last
+			}
+			return errs.Wrap(opOf(method), err)
+		}
+		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+		err, r, _ := c.once(attempt, addr, method, req, resp)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case r.ran && r.kind == errs.NotLeader:
+			c.find.hint(addr, r.leader)
+		case r.ran && r.kind == errs.Unavailable:
+			c.find.suspect(addr) // it has lost its quorum, perhaps to another leader
+		case r.ran:
+			return err
+		default:
+			c.find.suspect(addr)
+			if r.kind == errs.Timeout && ctx.Err() == nil { // ours, not the caller's
+				err = errs.WrapKind(opOf(method), errs.Unavailable, err)
+			}
+		}
+		if last = err; ctx.Err() != nil {
+			return errs.Wrap(opOf(method), ctx.Err())
+		}
+		proto.Reset(resp)
+	}
+	return last
+}
+
+// Read answers q linearizably. errs.NotLeader, errs.Unavailable: ask again.
+func (c *CoordinatorClient) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
+	a := &metapb.Answer{}
+	if err := c.ask(ctx, methodRead, q, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// RunStates tells whether the runs are alive, in order.
+func (c *CoordinatorClient) RunStates(ctx context.Context, bases []object.RunBase) (*metapb.RunStatesAnswer, error) {
+	q := &metapb.RunStatesQuery{Bases: make([][]byte, len(bases))}
+	for i := range bases {
+		q.Bases[i] = bases[i][:]
+	}
+	a := &metapb.RunStatesAnswer{}
+	if err := c.ask(ctx, methodRunStates, q, a); err != nil {
+		return nil, err
+	}
+	if len(a.States) != len(bases) {
+		return nil, errs.E(opOf(methodRunStates), errs.Other, "%d states of %d runs", len(a.States), len(bases))
+	}
+	return a, nil
+}
+
+// Join makes a node a member.
+func (c *CoordinatorClient) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordpb.JoinReply, error) {
+	a := &coordpb.JoinReply{}
+	if err := c.ask(ctx, methodJoin, r, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Heartbeat tells the leader how the node's volumes are.
+func (c *CoordinatorClient) Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error) {
+	a := &coordpb.HeartbeatReply{}
+	if err := c.ask(ctx, methodHeartbeat, r, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// StatusOf asks one coordinator how it is; any answers.
+func (c *CoordinatorClient) StatusOf(ctx context.Context, addr string) (*coordpb.StatusReply, error) {
+	p, err := c.peer(addr)
+	if err != nil {
+		return nil, err
+	}
+	a := &coordpb.StatusReply{}
+	if err, _ := p.unary(ctx, methodStatus, &coordpb.StatusRequest{}, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Confirm asks the coordinator at addr whether it is of the incarnation and its current term is term.
+func (c *CoordinatorClient) Confirm(ctx context.Context, addr, incarnation string, term uint64) error {
+	p, err := c.peer(addr)
+	if err != nil {
+		return err
+	}
+	err, _, _ = p.once(ctx, methodConfirm, &coordpb.ConfirmRequest{Incarnation: incarnation, Term: term}, &coordpb.ConfirmReply{})
+	return err
+}

@@ -1,0 +1,118 @@
+package rpc
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
+)
+
+// Coordinator decides and answers; coordinator.Coordinator does.
+type Coordinator interface {
+	// Propose has the command applied and gives its recorded result; refusals are results. errs.NotLeader, errs.NotProposed and
+	// errs.StorageFull: it surely never was and never will be proposed.
+	Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error)
+	// Read answers linearizably. errs.NotLeader, errs.Unavailable: ask again, perhaps elsewhere.
+	Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)
+	// RunStates tells whether runs are alive.
+	RunStates(ctx context.Context, bases []object.RunBase) (*metapb.RunStatesAnswer, error)
+}
+
+// Members keeps who belongs to the cluster. Only the leader does: errs.NotLeader.
+type Members interface {
+	Join(ctx context.Context, r *coordpb.JoinRequest) (*coordpb.JoinReply, error)
+	Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error)
+}
+
+// LocalCoordinator is the coordinator of this process. Coordinator and Status must be set; what else is nil is errs.Unsupported.
+type LocalCoordinator struct {
+	Coordinator
+	Status func() *coordpb.StatusReply
+	// Confirm returns nil when this coordinator is of the incarnation and its current term is term.
+	Confirm func(incarnation string, term uint64) error
+	Members Members
+	// Leader is host:port of the RPC of the coordinator that leads, for errs.NotLeader; empty: unknown.
+	Leader func() string
+}
+
+// RegisterCoordinator serves the coordinator.
+func RegisterCoordinator(s *Server, c LocalCoordinator) {
+	s.grpc.RegisterService(&coordinatorDesc, &coordinatorServer{c})
+}
+
+type coordinatorServer struct{ c LocalCoordinator }
+
+var coordinatorDesc = grpc.ServiceDesc{
+	ServiceName: coordinatorService,
+	HandlerType: (*any)(nil),
+	Metadata:    "coordinator.proto",
+	Methods: []grpc.MethodDesc{
+		{MethodName: "Propose", Handler: unaryOf(methodPropose, (*coordinatorServer).propose)},
+		{MethodName: "Read", Handler: unaryOf(methodRead, (*coordinatorServer).read)},
+		{MethodName: "RunStates", Handler: unaryOf(methodRunStates, (*coordinatorServer).runStates)},
+		{MethodName: "Status", Handler: unaryOf(methodStatus, (*coordinatorServer).status)},
+		{MethodName: "Confirm", Handler: unaryOf(methodConfirm, (*coordinatorServer).confirm)},
+		{MethodName: "Join", Handler: unaryOf(methodJoin, (*coordinatorServer).join)},
+		{MethodName: "Heartbeat", Handler: unaryOf(methodHeartbeat, (*coordinatorServer).heartbeat)},
+	},
+}
+
+func (s *coordinatorServer) leaderAddress() string {
+	if s.c.Leader == nil {
+		return ""
+	}
+	return s.c.Leader()
+}
+
+func (s *coordinatorServer) propose(ctx context.Context, m *metapb.Command) (*metapb.Result, error) {
+	return s.c.Propose(ctx, m)
+}
+
+func (s *coordinatorServer) read(ctx context.Context, m *metapb.Query) (*metapb.Answer, error) {
+	return s.c.Read(ctx, m)
+}
+
+func (s *coordinatorServer) runStates(ctx context.Context, m *metapb.RunStatesQuery) (*metapb.RunStatesAnswer, error) {
+	bases := make([]object.RunBase, len(m.Bases))
+	for i, b := range m.Bases {
+		id, err := object.BlobIDFrom(b)
+		if err != nil {
+			return nil, err
+		}
+		bases[i] = object.RunBase(id)
+	}
+	return s.c.RunStates(ctx, bases)
+}
+
+func (s *coordinatorServer) status(context.Context, *coordpb.StatusRequest) (*coordpb.StatusReply, error) {
+	r := s.c.Status()
+	if r.LeaderAddress == "" {
+		r.LeaderAddress = s.leaderAddress()
+	}
+	return r, nil
+}
+
+func (s *coordinatorServer) confirm(_ context.Context, m *coordpb.ConfirmRequest) (*coordpb.ConfirmReply, error) {
+	if s.c.Confirm == nil {
+		return nil, errs.E("rpc.Confirm", errs.Unsupported, "a single coordinator")
+	}
+	return &coordpb.ConfirmReply{}, s.c.Confirm(m.Incarnation, m.Term)
+}
+
+func (s *coordinatorServer) join(ctx context.Context, m *coordpb.JoinRequest) (*coordpb.JoinReply, error) {
+	if s.c.Members == nil {
+		return nil, errs.E("rpc.Join", errs.Unsupported, "this coordinator takes no members")
+	}
+	return s.c.Members.Join(ctx, m)
+}
+
+func (s *coordinatorServer) heartbeat(ctx context.Context, m *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error) {
+	if s.c.Members == nil {
+		return nil, errs.E("rpc.Heartbeat", errs.Unsupported, "this coordinator takes no members")
+	}
+	return s.c.Members.Heartbeat(ctx, m)
+}

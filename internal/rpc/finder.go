@@ -1,0 +1,169 @@
+package rpc
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"minikv/internal/errs"
+	"minikv/proto/coordpb"
+)
+
+// Times of looking for the leader.
+const (
+	findMax   = time.Second            // of one round of questions
+	findGrace = 20 * time.Millisecond  // for the others, once one says that it leads: an old leader may not know yet
+	findLate  = 250 * time.Millisecond // for the others, once one has answered at all: a frozen one must not delay the rest
+)
+
+// finder knows which coordinator leads, as far as anyone here has heard. All who wait for an answer share one round of questions.
+type finder struct {
+	ask func(ctx context.Context, addr string) (*coordpb.StatusReply, error)
+
+	mu      sync.Mutex // guards what follows
+	addrs   []string
+	current string // who leads; empty: unknown
+	round   *findRound
+}
+
+type findRound struct {
+	done   chan struct{}
+	leader string // once done
+	err    error
+}
+
+func (f *finder) set(addrs []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.addrs = slices.Clone(addrs)
+	if !slices.Contains(f.addrs, f.current) {
+		f.current = ""
+	}
+}
+
+func (f *finder) all() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.addrs)
+}
+
+// attempts is how often one call turns to a leader: each coordinator once, and once more for one that has just begun to lead.
+func (f *finder) attempts() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.addrs) + 1
+}
+
+// leader is the address to ask. errs.NotLeader: there is none; errs.Unavailable: no one answers.
+func (f *finder) leader(ctx context.Context) (string, error) {
+	f.mu.Lock()
+	if f.current != "" {
+		defer f.mu.Unlock()
+		return f.current, nil
+	}
+	if len(f.addrs) == 1 { // it says itself whether it leads
+		defer f.mu.Unlock()
+		return f.addrs[0], nil
+	}
+	r := f.round
+	if r == nil {
+		r = &findRound{done: make(chan struct{})}
+		f.round = r
+		go f.look(r, slices.Clone(f.addrs))
+	}
+	f.mu.Unlock()
+	select {
+	case <-r.done:
+		return r.leader, r.err
+	case <-ctx.Done():
+		return "", errs.Wrap("rpc.leader", ctx.Err())
+	}
+}
+
+// suspect says that addr did not answer as a leader should.
+func (f *finder) suspect(addr string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == addr {
+		f.current = ""
+	}
+}
+
+// hint says that addr does not lead and whom it takes for the leader; only coordinators that we know are believed.
+func (f *finder) hint(addr, leader string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == addr || f.current == "" {
+		f.current = ""
+		if leader != addr && slices.Contains(f.addrs, leader) {
+			f.current = leader
+		}
+	}
+}
+
+type foundStatus struct {
+	addr string
+	s    *coordpb.StatusReply
+	err  error
+}
+
+// look asks all coordinators at once. Of several that say they lead, the one of the highest term is right.
+func (f *finder) look(r *findRound, addrs []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), findMax)
+	answers := make(chan foundStatus, len(addrs))
+	var wg sync.WaitGroup
+	for _, a := range addrs {
+		wg.Go(func() {
+			s, err := f.ask(ctx, a)
+			answers <- foundStatus{a, s, err}
+		})
+	}
+	r.leader, r.err = pick(answers, len(addrs))
+	cancel()
+	f.mu.Lock()
+	f.round = nil
+	if r.err == nil && f.current == "" && slices.Contains(f.addrs, r.leader) {
+		f.current = r.leader
+	}
+	f.mu.Unlock()
+	close(r.done)
+	wg.Wait()
+}
+
+func pick(answers <-chan foundStatus, n int) (string, error) {
+	const op = "rpc.leader"
+	var best foundStatus
+	var cause error
+	var late <-chan time.Time
+	heard := false
+wait:
+	for range n {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				cause = a.err
+				continue
+			}
+			if a.s.Ready && (best.s == nil || a.s.Term > best.s.Term) {
+				if best.s == nil {
+					late = time.After(findGrace)
+				}
+				best = a
+			}
+			if !heard && late == nil {
+				late = time.After(findLate)
+			}
+			heard = true
+		case <-late:
+			break wait
+		}
+	}
+	switch {
+	case best.s != nil:
+		return best.addr, nil
+	case heard:
+		return "", errs.E(op, errs.NotLeader, "no coordinator leads")
+	}
+	return "", errs.WrapKind(op, errs.Unavailable, cause)
+}

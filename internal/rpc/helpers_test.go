@@ -1,0 +1,298 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"minikv/internal/certs"
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/internal/rpc/secure"
+	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
+	"minikv/proto/volumepb"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testCA issues certificates for tests.
+type testCA struct {
+	dir string
+	ca  *certs.CA
+}
+
+func newTestCA(t testing.TB) *testCA {
+	t.Helper()
+	ca, err := certs.NewCA("test", time.Now(), 0)
+	require.NoError(t, err)
+	c := &testCA{dir: t.TempDir(), ca: ca}
+	require.NoError(t, certs.SaveCA(c.dir, ca))
+	return c
+}
+
+// source makes a node's certificate and opens it; peers are checked against trust's CA.
+func (c *testCA) source(t testing.TB, id certs.Identity, trust *testCA) *secure.Source {
+	t.Helper()
+	pair, err := c.ca.Issue(certs.Request{Identity: id})
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, certs.SaveNode(dir, id.Node, pair))
+	cert, key := certs.NodeFiles(dir, id.Node)
+	s, err := secure.OpenSource(secure.Files{Cert: cert, Key: key, CA: filepath.Join(trust.dir, certs.CACertFile)}, nil)
+	require.NoError(t, err)
+	return s
+}
+
+func secretOf(t testing.TB, text string) secure.Secret {
+	t.Helper()
+	s, err := secure.NewSecret([]byte(text))
+	require.NoError(t, err)
+	return s
+}
+
+const goodSecret = "a secret that all nodes know"
+
+// node is a node's security, with TLS if ca is set.
+func node(t testing.TB, ca *testCA, name string, roles certs.Roles) *secure.Config {
+	t.Helper()
+	id := certs.Identity{Node: name, Roles: roles}
+	c := &secure.Config{Self: id, Secret: secretOf(t, goodSecret)}
+	if ca != nil {
+		c.TLS = ca.source(t, id, ca)
+	}
+	return c
+}
+
+// serve starts a server with what register adds and gives its address.
+func serve(t testing.TB, cfg ServerConfig, register func(*Server)) string {
+	t.Helper()
+	s, err := NewServer(cfg)
+	require.NoError(t, err)
+	register(s)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() { s.Serve(l) })
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		require.NoError(t, s.Stop(ctx))
+		wg.Wait()
+	})
+	return l.Addr().String()
+}
+
+func newPool(t testing.TB, cfg *secure.Config) *Pool {
+	t.Helper()
+	p, err := NewPool(cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	return p
+}
+
+// memVolume is a volume in memory.
+type memVolume struct {
+	mu    sync.Mutex
+	blobs map[object.BlobID][]byte
+	infos map[object.BlobID]object.BlobInfo
+	calls atomic.Int64
+	// before runs at the start of each call, if set.
+	before func(ctx context.Context) error
+}
+
+func newMemVolume() *memVolume {
+	return &memVolume{blobs: map[object.BlobID][]byte{}, infos: map[object.BlobID]object.BlobInfo{}}
+}
+
+func (v *memVolume) enter(ctx context.Context) error {
+	v.calls.Add(1)
+	if v.before != nil {
+		return v.before(ctx)
+	}
+	return ctx.Err()
+}
+
+func (v *memVolume) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs, data [][]byte) (bool, error) {
+	if err := v.enter(ctx); err != nil {
+		return false, err
+	}
+	var all []byte
+	for _, b := range data {
+		all = append(all, b...)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.blobs[id] = all
+	v.infos[id] = object.BlobInfo{ID: id, Length: int64(len(all)), State: object.BlobPrepared, Epochs: ep}
+	return true, nil
+}
+
+func (v *memVolume) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off int64) (int, error) {
+	if err := v.enter(ctx); err != nil {
+		return 0, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	b, ok := v.blobs[id]
+	if !ok {
+		return 0, errs.E("mem.ReadAt", errs.BlobMissing, "blob %s is not here", id)
+	}
+	if off >= int64(len(b)) {
+		return 0, nil
+	}
+	return copy(dst, b[off:]), nil
+}
+
+func (v *memVolume) mark(ctx context.Context, s object.BlobState, ids []object.BlobID) error {
+	if err := v.enter(ctx); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range ids {
+		in, ok := v.infos[id]
+		if !ok {
+			return errs.E("mem.mark", errs.BlobMissing, "blob %s is not here", id)
+		}
+		in.State = s
+		v.infos[id] = in
+	}
+	return nil
+}
+
+func (v *memVolume) Commit(ctx context.Context, ids ...object.BlobID) error {
+	return v.mark(ctx, object.BlobCommitted, ids)
+}
+
+func (v *memVolume) Abort(ctx context.Context, ids ...object.BlobID) error {
+	return v.mark(ctx, object.BlobAborted, ids)
+}
+
+func (v *memVolume) Delete(ctx context.Context, ids ...object.BlobID) error {
+	if err := v.enter(ctx); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, id := range ids {
+		delete(v.blobs, id)
+		delete(v.infos, id)
+	}
+	return nil
+}
+
+func (v *memVolume) Stat(id object.BlobID) (object.BlobInfo, error) {
+	v.calls.Add(1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	in, ok := v.infos[id]
+	if !ok {
+		return in, errs.E("mem.Stat", errs.BlobMissing, "blob %s is not here", id)
+	}
+	return in, nil
+}
+
+func (v *memVolume) List(object.BlobID, int) []object.BlobInfo {
+	v.calls.Add(1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	var out []object.BlobInfo
+	for _, in := range v.infos {
+		out = append(out, in)
+	}
+	return out
+}
+
+func (v *memVolume) ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo {
+	var out []object.BlobInfo
+	for _, in := range v.List(after, limit) {
+		if in.State == object.BlobPrepared && in.Epochs.Cluster < below {
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// memCoordinator answers as its functions say.
+type memCoordinator struct {
+	calls   atomic.Int64
+	propose func(ctx context.Context, c *metapb.Command) (*metapb.Result, error)
+	read    func(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)
+	status  func() *coordpb.StatusReply
+	leader  func() string
+}
+
+func (m *memCoordinator) Propose(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
+	m.calls.Add(1)
+	if m.propose == nil {
+		return &metapb.Result{Index: 7}, nil
+	}
+	return m.propose(ctx, c)
+}
+
+func (m *memCoordinator) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
+	m.calls.Add(1)
+	if m.read == nil {
+		return &metapb.Answer{Index: 7}, nil
+	}
+	return m.read(ctx, q)
+}
+
+func (m *memCoordinator) RunStates(_ context.Context, bases []object.RunBase) (*metapb.RunStatesAnswer, error) {
+	m.calls.Add(1)
+	return &metapb.RunStatesAnswer{States: make([]*metapb.RunState, len(bases)), Horizon: 3}, nil
+}
+
+func (m *memCoordinator) Join(context.Context, *coordpb.JoinRequest) (*coordpb.JoinReply, error) {
+	m.calls.Add(1)
+	return &coordpb.JoinReply{Cluster: "c"}, nil
+}
+
+func (m *memCoordinator) Heartbeat(context.Context, *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error) {
+	m.calls.Add(1)
+	return &coordpb.HeartbeatReply{Epoch: 9}, nil
+}
+
+func (m *memCoordinator) local() LocalCoordinator {
+	return LocalCoordinator{
+		Coordinator: m, Members: m,
+		Status: func() *coordpb.StatusReply {
+			m.calls.Add(1)
+			if m.status == nil {
+				return &coordpb.StatusReply{Ready: true, Term: 1}
+			}
+			return m.status()
+		},
+		Confirm: func(string, uint64) error { m.calls.Add(1); return nil },
+		Leader: func() string {
+			if m.leader == nil {
+				return ""
+			}
+			return m.leader()
+		},
+	}
+}
+
+func (v *memVolume) local() LocalVolume {
+	return LocalVolume{Volume: v, Number: func() uint32 { return 1 }, Incarnation: "aa", Stats: func() *volumepb.StatsReply {
+		v.calls.Add(1)
+		return &volumepb.StatsReply{Blobs: 5}
+	}}
+}
+
+// blobID is an id of its own for each n.
+func blobID(n byte) object.BlobID { return object.NewRunBase(0, [12]byte{n}).Blob(uint32(n)) }
+
+func writeFile(t testing.TB, name string, b []byte) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(name, b, 0o600))
+}
