@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"minikv/internal/certs"
 	"minikv/internal/errs"
@@ -295,4 +298,65 @@ func blobID(n byte) object.BlobID { return object.NewRunBase(0, [12]byte{n}).Blo
 func writeFile(t testing.TB, name string, b []byte) {
 	t.Helper()
 	require.NoError(t, os.WriteFile(name, b, 0o600))
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	return l
+}
+
+func tcpPair(t testing.TB) (server, client net.Conn) {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	require.NoError(t, err)
+	server, err = l.Accept()
+	require.NoError(t, err)
+	return server, client
+}
+
+func insecureCreds() credentials.TransportCredentials { return insecure.NewCredentials() }
+
+// clientTLS is a node's own certificate in a configuration that trusts anyone; nil without a CA.
+func clientTLS(t testing.TB, ca *testCA) *tls.Config {
+	t.Helper()
+	if ca == nil {
+		return nil
+	}
+	pair, err := ca.ca.Issue(certs.Request{Identity: certs.Identity{Node: "x", Roles: certs.AllRoles}})
+	require.NoError(t, err)
+	cert, err := tls.X509KeyPair(pair.Cert, pair.Key)
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"h2"}}
+}
+
+// cutter breaks the connections that a pool has made.
+type cutter struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func (c *cutter) wrap(p *Pool) {
+	dial := p.dial
+	p.dial = func(ctx context.Context, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, addr)
+		if err == nil {
+			c.mu.Lock()
+			c.conns = append(c.conns, conn)
+			c.mu.Unlock()
+		}
+		return conn, err
+	}
+}
+
+func (c *cutter) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+	c.conns = nil
 }

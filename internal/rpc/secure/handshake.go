@@ -254,7 +254,7 @@ func (c *Config) Server(ctx context.Context, conn net.Conn, p Protocol, a Accept
 func readHello(conn net.Conn, p Protocol) (hello []byte, claimed certs.Identity, target string, err error) {
 	const op = "secure.Server"
 	hello = make([]byte, clientHelloLen, clientHelloLen+certs.NodeMax+targetMax)
-	if _, err := io.ReadFull(conn, hello); err != nil {
+	if _, err := io.ReadFull(conn, hello[:16]); err != nil {
 		return nil, claimed, "", refusal(op, err)
 	}
 	if string(hello[:8]) != helloMagic || hello[8] != helloVersion || Protocol(hello[9]) != p || hello[13]|hello[14]|hello[15] != 0 {
@@ -265,7 +265,7 @@ func readHello(conn net.Conn, p Protocol) (hello []byte, claimed certs.Identity,
 		return nil, claimed, "", errs.E(op, errs.AccessDenied, "a node name of %d bytes", nodeLen)
 	}
 	hello = hello[:clientHelloLen+nodeLen+targetLen]
-	if _, err := io.ReadFull(conn, hello[clientHelloLen:]); err != nil {
+	if _, err := io.ReadFull(conn, hello[16:]); err != nil {
 		return nil, claimed, "", refusal(op, err)
 	}
 	claimed = certs.Identity{Node: string(hello[clientHelloLen : clientHelloLen+nodeLen]), Roles: certs.Roles(hello[10])}

@@ -1,0 +1,287 @@
+package rpc
+
+import (
+	"context"
+	"net"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
+)
+
+// trio is three coordinators of which the one with number leads, 0 to 2, or none.
+type trio struct {
+	leads atomic.Int64
+	terms [3]atomic.Uint64
+	nodes [3]*memCoordinator
+	addrs [3]string
+	// hints says whether followers name the leader.
+	hints bool
+}
+
+func newTrio(t *testing.T) *trio {
+	t.Helper()
+	c := &trio{hints: true}
+	for i := range c.nodes {
+		m := &memCoordinator{}
+		notLeading := func() error {
+			if c.leads.Load() != int64(i) {
+				return errs.E("test", errs.NotLeader, "%d does not lead", i)
+			}
+			return nil
+		}
+		m.propose = func(context.Context, *metapb.Command) (*metapb.Result, error) {
+			return &metapb.Result{Index: uint64(i)}, notLeading()
+		}
+		m.read = func(context.Context, *metapb.Query) (*metapb.Answer, error) {
+			return &metapb.Answer{Index: uint64(i)}, notLeading()
+		}
+		m.status = func() *coordpb.StatusReply {
+			return &coordpb.StatusReply{Ready: notLeading() == nil, Term: c.terms[i].Load()}
+		}
+		m.leader = func() string {
+			if l := c.leads.Load(); c.hints && l >= 0 {
+				return c.addrs[l]
+			}
+			return ""
+		}
+		c.nodes[i] = m
+		c.addrs[i] = serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+	}
+	return c
+}
+
+func (c *trio) client(t *testing.T, addrs ...string) *CoordinatorClient {
+	t.Helper()
+	if addrs == nil {
+		addrs = c.addrs[:]
+	}
+	return NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway|volume|coordinator)), CoordinatorConfig{AttemptMax: time.Second}, addrs...)
+}
+
+func TestTheLeaderIsFound(t *testing.T) {
+	c := newTrio(t)
+	client := c.client(t)
+	ctx := context.Background()
+	for _, hints := range []bool{true, false} {
+		c.hints = hints
+		for _, leads := range []int{2, 0, 1, 1, 2} {
+			c.leads.Store(int64(leads))
+			r, err := client.Propose(ctx, &metapb.Command{})
+			require.NoError(t, err)
+			require.Equal(t, uint64(leads), r.Index)
+			a, err := client.Read(ctx, &metapb.Query{})
+			require.NoError(t, err)
+			require.Equal(t, uint64(leads), a.Index)
+		}
+	}
+}
+
+func TestNoLeader(t *testing.T) {
+	c := newTrio(t)
+	c.leads.Store(-1)
+	client := c.client(t)
+	_, err := client.Propose(context.Background(), &metapb.Command{})
+	require.True(t, errs.Is(err, errs.NotLeader), "%v", err)
+	_, err = client.Read(context.Background(), &metapb.Query{})
+	require.True(t, errs.Is(err, errs.NotLeader), "%v", err)
+}
+
+func TestNoOneAnswers(t *testing.T) {
+	c := newTrio(t)
+	l := listen(t)
+	dead := l.Addr().String()
+	l.Close()
+	for _, addrs := range [][]string{{dead}, {dead, dead}} {
+		client := c.client(t, addrs...)
+		_, err := client.Propose(context.Background(), &metapb.Command{})
+		require.True(t, errs.Is(err, errs.NotProposed), "%v", err)
+		_, err = client.Read(context.Background(), &metapb.Query{})
+		require.True(t, errs.Is(err, errs.Unavailable), "%v", err)
+	}
+}
+
+// TestOfTwoLeadersTheNewerIsAsked: an old leader in a minority still thinks that it leads.
+func TestOfTwoLeadersTheNewerIsAsked(t *testing.T) {
+	answers := make(chan foundStatus, 3)
+	answers <- foundStatus{"old", &coordpb.StatusReply{Ready: true, Term: 4}, nil}
+	answers <- foundStatus{"other", &coordpb.StatusReply{Term: 5}, nil}
+	answers <- foundStatus{"new", &coordpb.StatusReply{Ready: true, Term: 5}, nil}
+	leader, err := pick(answers, 3)
+	require.NoError(t, err)
+	require.Equal(t, "new", leader)
+}
+
+// TestAFrozenCoordinatorDelaysLittle: it takes connections, as its kernel does, and never answers.
+func TestAFrozenCoordinatorDelaysLittle(t *testing.T) {
+	c := newTrio(t)
+	c.leads.Store(1)
+	frozen := listen(t)
+	defer frozen.Close()
+	client := c.client(t, frozen.Addr().String(), c.addrs[1], c.addrs[2])
+	client.find.hint("", frozen.Addr().String()) // it led until a moment ago
+	began := time.Now()
+	_, err := client.Read(context.Background(), &metapb.Query{})
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 2*time.Second)
+	began = time.Now()
+	_, err = client.Propose(context.Background(), &metapb.Command{})
+	require.NoError(t, err)
+	require.Less(t, time.Since(began), 500*time.Millisecond)
+}
+
+// TestALostAnswerIsIndeterminate: the proposal arrived and the connection broke; it must not be proposed again from here.
+func TestALostAnswerIsIndeterminate(t *testing.T) {
+	for name, end := range map[string]func(ctx context.Context, conns *cutter) error{
+		"broken": func(ctx context.Context, conns *cutter) error { conns.cut(); <-ctx.Done(); return ctx.Err() },
+		"late":   func(ctx context.Context, _ *cutter) error { <-ctx.Done(); return ctx.Err() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			conns := &cutter{}
+			m := &memCoordinator{}
+			var proposed atomic.Int64
+			m.propose = func(ctx context.Context, _ *metapb.Command) (*metapb.Result, error) {
+				proposed.Add(1)
+				return nil, end(ctx, conns)
+			}
+			addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+			p := newPool(t, node(t, nil, "g1", gateway))
+			conns.wrap(p)
+			client := NewCoordinatorClient(p, CoordinatorConfig{AttemptMax: 300 * time.Millisecond}, addr, addr, addr)
+			_, err := client.Propose(context.Background(), &metapb.Command{})
+			require.True(t, errs.Is(err, errs.IndeterminateResult), "%v", err)
+			require.EqualValues(t, 1, proposed.Load())
+		})
+	}
+}
+
+func TestIdempotentCallsAreRepeatedOnce(t *testing.T) {
+	conns := &cutter{}
+	v := newMemVolume()
+	addr := serve(t, ServerConfig{Security: node(t, nil, "v", volume)}, func(s *Server) { RegisterVolumes(s, v.local()) })
+	p := newPool(t, node(t, nil, "g1", gateway))
+	conns.wrap(p)
+	c, err := NewVolumeClient(p, addr, "", VolumeRef{})
+	require.NoError(t, err)
+	n := 0
+	v.before = func(ctx context.Context) error {
+		if n++; n%2 == 1 {
+			conns.cut()
+			<-ctx.Done()
+		}
+		return ctx.Err()
+	}
+	_, err = c.Prepare(context.Background(), blobID(1), object.Epochs{}, [][]byte{{1, 2}})
+	require.NoError(t, err)
+	dst := make([]byte, 2)
+	_, err = c.ReadAt(context.Background(), blobID(1), dst, 0)
+	require.NoError(t, err)
+	require.Equal(t, []byte{1, 2}, dst)
+	require.NoError(t, c.Commit(context.Background(), blobID(1)))
+	require.Equal(t, 6, n)
+}
+
+// TestAPeerThatFailsIsLeftAloneAWhile and is found again when it is back.
+func TestAPeerThatFailsIsLeftAloneAWhile(t *testing.T) {
+	l := listen(t)
+	addr := l.Addr().String()
+	l.Close()
+	c, err := NewVolumeClient(newPool(t, node(t, nil, "g1", gateway)), addr, "", VolumeRef{})
+	require.NoError(t, err)
+	for range circuitFailures {
+		_, err := c.Stats(context.Background())
+		require.True(t, errs.Is(err, errs.Unavailable), "%v", err)
+	}
+	require.True(t, c.Peer().Open())
+	l, err = net.Listen("tcp", addr)
+	require.NoError(t, err)
+	s, err := NewServer(ServerConfig{Security: node(t, nil, "v", volume)})
+	require.NoError(t, err)
+	RegisterVolumes(s, newMemVolume().local())
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	require.Eventually(t, func() bool { _, err := c.Stats(context.Background()); return err == nil }, 5*time.Second, 10*time.Millisecond)
+	require.False(t, c.Peer().Open())
+	require.NoError(t, s.Stop(context.Background()))
+	require.NoError(t, <-done)
+}
+
+func TestOtherCallsOfCoordinators(t *testing.T) {
+	c := newTrio(t)
+	client := c.client(t)
+	ctx := context.Background()
+	states, err := client.RunStates(ctx, []object.RunBase{{1}, {2}})
+	require.NoError(t, err)
+	require.Len(t, states.States, 2)
+	h, err := client.Heartbeat(ctx, &coordpb.HeartbeatRequest{})
+	require.NoError(t, err)
+	require.EqualValues(t, 9, h.Epoch)
+	j, err := client.Join(ctx, &coordpb.JoinRequest{})
+	require.NoError(t, err)
+	require.Equal(t, "c", j.Cluster)
+	require.NoError(t, client.Confirm(ctx, c.addrs[1], "incarnation", 4))
+	s, err := client.StatusOf(ctx, c.addrs[2])
+	require.NoError(t, err)
+	require.Equal(t, c.addrs[0], s.LeaderAddress)
+}
+
+// TestAPanicEndsTheCallOnly and is told as an internal error.
+func TestAPanicEndsTheCallOnly(t *testing.T) {
+	m := &memCoordinator{}
+	m.read = func(context.Context, *metapb.Query) (*metapb.Answer, error) { panic("oh") }
+	addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{}, addr)
+	_, err := client.Read(context.Background(), &metapb.Query{})
+	require.True(t, errs.Is(err, errs.Other), "%v", err)
+	_, err = client.Propose(context.Background(), &metapb.Command{})
+	require.NoError(t, err)
+}
+
+// TestHandlersHaveDeadlines even if the caller sends none (R2).
+func TestHandlersHaveDeadlines(t *testing.T) {
+	m := &memCoordinator{}
+	var left time.Duration
+	m.read = func(ctx context.Context, _ *metapb.Query) (*metapb.Answer, error) {
+		d, _ := ctx.Deadline()
+		left = time.Until(d)
+		return &metapb.Answer{}, nil
+	}
+	g := newGuarded(t, nil)
+	g.co.read = m.read
+	conn := stranger{cfg: node(t, nil, "g", gateway), proof: callProof{}}.dial(t, g.addr)
+	require.NoError(t, conn.Invoke(context.Background(), methodRead, &metapb.Query{}, &metapb.Answer{}))
+	require.Positive(t, left)
+	require.LessOrEqual(t, left, rules[methodRead].timeout)
+}
+
+// TestStopIsBounded: a handler that runs on is told to end.
+func TestStopIsBounded(t *testing.T) {
+	entered := make(chan struct{})
+	m := &memCoordinator{}
+	m.read = func(ctx context.Context, _ *metapb.Query) (*metapb.Answer, error) {
+		close(entered)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	s, err := NewServer(ServerConfig{Security: node(t, nil, "c", coordinator)})
+	require.NoError(t, err)
+	RegisterCoordinator(s, m.local())
+	l := listen(t)
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{AttemptMax: time.Minute}, l.Addr().String())
+	read := make(chan error, 1)
+	go func() { _, err := client.Read(context.Background(), &metapb.Query{}); read <- err }()
+	<-entered
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	require.NoError(t, s.Stop(ctx))
+	require.NoError(t, <-done)
+	require.Error(t, <-read)
+}
