@@ -334,13 +334,16 @@ func TestCrashRandom(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			seed := uint64(time.Now().UnixNano())
 			t.Logf("seed %d", seed)
-			c := newCrasher(t, seed, x.o, *crashRounds/5)
-			c.every = 5 // so that stores grow old
-			base := 0
-			for !c.enough() {
-				runCrash(t, c, x.o, x.writers, &base)
+			ops, opened := 0, 0
+			for opened < *crashRounds/5 && !t.Failed() {
+				c := newCrasher(t, seed+uint64(ops), x.o, min(600, *crashRounds/5-opened))
+				c.every = 5 // so that stores grow old
+				for base := 0; !c.enough(); {
+					runCrash(t, c, x.o, x.writers, &base)
+				}
+				ops, opened = ops+c.ops, opened+c.opened
 			}
-			t.Logf("%d operations, %d reopenings", c.ops, c.opened)
+			t.Logf("%d operations, %d reopenings", ops, opened)
 		})
 	}
 }
