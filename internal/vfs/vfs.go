@@ -108,16 +108,19 @@ func SyncDir(fs FS, dir string) error {
 	return err
 }
 
-// MkdirAll creates dir and its missing parents durably: every folder in which a name appeared is synced.
+// MkdirAll creates dir and its missing parents durably: every folder in which a name appeared is synced. So is the parent of a dir
+// that is there already, since an earlier attempt may have ended before its sync; a parent that may not be opened is left out.
 func MkdirAll(fs FS, dir string, perm os.FileMode) error {
-	var missing []string
+	made := []string{dir}
 	for d := dir; ; d = fs.PathDir(d) {
 		if _, err := fs.Stat(d); err == nil {
 			break
 		} else if !IsNotExist(err) {
 			return err
 		}
-		missing = append(missing, d)
+		if d != dir {
+			made = append(made, d)
+		}
 		if parent := fs.PathDir(d); parent == d {
 			break
 		}
@@ -125,8 +128,8 @@ func MkdirAll(fs FS, dir string, perm os.FileMode) error {
 	if err := fs.MkdirAll(dir, perm); err != nil {
 		return err
 	}
-	for _, d := range missing {
-		if err := SyncDir(fs, fs.PathDir(d)); err != nil {
+	for _, d := range made {
+		if err := SyncDir(fs, fs.PathDir(d)); err != nil && !errors.Is(err, os.ErrPermission) {
 			return err
 		}
 	}

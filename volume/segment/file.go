@@ -162,6 +162,12 @@ func (f *File) Resume(fs vfs.FS, at int64) error {
 	return nil
 }
 
+// Ended tells an opened segment where it ends; all below is on disk.
+func (f *File) Ended(end int64) {
+	f.pos = end
+	f.synced.Store(end)
+}
+
 // Layout is that of the segment's records.
 func (f *File) Layout() record.Layout { return record.Layout{Align: f.Kind.Align()} }
 

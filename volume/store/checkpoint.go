@@ -2,7 +2,9 @@ package store
 
 import (
 	"encoding/binary"
+	"maps"
 	"os"
+	"slices"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -78,7 +80,8 @@ func (st *Store) dump(w *checkpointWriter) {
 		binary.LittleEndian.PutUint64(b[32+8*i:], v)
 	}
 	w.write(b)
-	for _, s := range segments {
+	for _, n := range slices.Sorted(maps.Keys(segments)) {
+		s := segments[n]
 		if s.end == 0 {
 			w.segment(s.File, s.Pos(), roleActive)
 		} else {
@@ -299,6 +302,7 @@ func (c *checkpoint) resume() error {
 		s := (*c.st.segments.Load())[uint32(f.Number)]
 		if e.role == roleSealed {
 			s.end = e.end
+			f.Ended(e.end)
 			continue
 		}
 		if err := f.Resume(c.st.o.FS, e.end); err != nil {

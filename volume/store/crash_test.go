@@ -189,6 +189,9 @@ func (c *crasher) goOn(st *Store, mem *vfs.Mem, promises map[object.BlobID]promi
 		if err != nil {
 			return fmt.Errorf("preparing blob %d again: %w", p.n, err)
 		}
+		if !durable && st.o.Fsync == Always {
+			return fmt.Errorf("preparing blob %d again: not durable", p.n)
+		}
 		p.acked = p.acked || durable
 		more[id] = p
 	}
@@ -245,8 +248,8 @@ func (w *worker) abort(n int) error {
 func (w *worker) delete(n int) error {
 	w.o.note(n, func(p *promise) { p.dropping = true })
 	err := w.st.Delete(ctx, testID(n))
-	if err == nil {
-		w.o.note(n, func(p *promise) { p.deleted = true })
+	if err == nil { // of a blob that was never acknowledged it promises nothing: a crash may find it, and the collector drops it
+		w.o.note(n, func(p *promise) { p.deleted = p.acked })
 	}
 	return err
 }

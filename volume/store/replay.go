@@ -16,7 +16,6 @@ type replay struct {
 	files []*segment.File
 	tails map[uint64]segment.Tail
 	seals map[uint64][]sealAt // by the segment they seal
-	ends  map[uint64]int64    // known ends
 	early map[object.BlobID]index.State
 
 	open []*segment.File // without a valid seal
@@ -40,7 +39,7 @@ type sealAt struct {
 
 func (st *Store) replay(files []*segment.File) (*replay, error) {
 	r := &replay{
-		st: st, files: files, tails: map[uint64]segment.Tail{}, seals: map[uint64][]sealAt{}, ends: map[uint64]int64{},
+		st: st, files: files, tails: map[uint64]segment.Tail{}, seals: map[uint64][]sealAt{},
 		early: map[object.BlobID]index.State{},
 	}
 	for _, f := range files {
@@ -100,7 +99,7 @@ func (r *replay) read(f *segment.File) error {
 	}
 	s := (*r.st.segments.Load())[uint32(f.Number)]
 	s.end = end
-	r.ends[f.Number] = end
+	f.Ended(end)
 	gaps, err := f.Scan(end, func(off int64, h record.Header, data []byte) error { return r.apply(s, off, &h, data) })
 	if err == nil && seal == nil {
 		err = r.readTail(f, tail)
