@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -174,7 +175,7 @@ func (s *Source) verify(st tls.ConnectionState, usage x509.ExtKeyUsage) (certs.I
 	return certs.IdentityOf(leaf)
 }
 
-// refusal classifies what ended a handshake: a broken connection is Unavailable, all else is distrust.
+// refusal classifies what ended a handshake: a broken or silent connection is Unavailable, all else is distrust.
 func refusal(op string, err error) error {
 	if err == nil {
 		return nil
@@ -182,14 +183,13 @@ func refusal(op string, err error) error {
 	if k := errs.KindOf(err); k != errs.Other {
 		return errs.WrapKind(op, k, err)
 	}
+	kind := errs.AccessDenied
 	var o *net.OpError
-	if errors.As(err, &o) && o.Op == "remote error" { // a TLS alert: the peer says why it hangs up
-		return errs.WrapKind(op, errs.AccessDenied, err)
+	if errors.As(err, &o) && o.Op != "remote error" { // that is a TLS alert: the peer says why it hangs up
+		kind = errs.Unavailable
 	}
-	var header tls.RecordHeaderError
-	var verify *tls.CertificateVerificationError
-	if errors.As(err, &header) || errors.As(err, &verify) {
-		return errs.WrapKind(op, errs.AccessDenied, err)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		kind = errs.Unavailable
 	}
-	return errs.WrapKind(op, errs.Unavailable, err)
+	return errs.WrapKind(op, kind, err)
 }
