@@ -10,10 +10,13 @@ import (
 	"minikv/internal/vfs/walfs"
 )
 
-// filer is raft-wal's segment filer on our file system, with two repairs: headers name the true codec, and it knows when a
-// sealed tail waits to be rotated, since raft-wal may cut the log in that moment and then seal the wrong segment.
+// filer is raft-wal's segment filer on our file system, with three repairs: headers name the true codec; it knows when a sealed
+// tail waits to be rotated, since raft-wal may cut the log in that moment and then seal the wrong segment; and it reads
+// segments that raft-wal sealed without an index, when it cut the tail off the log.
 type filer struct {
 	*segment.Filer
+	fs    vfs.FS
+	dir   string
 	fatal func(error)
 
 	mu       sync.Mutex // guards rotating
@@ -25,7 +28,7 @@ type filer struct {
 var _ types.SegmentFiler = (*filer)(nil)
 
 func newFiler(fs vfs.FS, dir string, fatal func(error)) *filer {
-	f := &filer{Filer: segment.NewFiler(dir, walfs.RaftWAL(fs)), fatal: fatal}
+	f := &filer{Filer: segment.NewFiler(dir, walfs.RaftWAL(fs)), fs: fs, dir: dir, fatal: fatal}
 	f.rotated = sync.NewCond(&f.mu)
 	return f
 }
@@ -49,6 +52,14 @@ func (f *filer) RecoverTail(info types.SegmentInfo) (types.SegmentWriter, error)
 		return nil, err
 	}
 	return &tailWriter{w, f}, nil
+}
+
+// Open opens a sealed segment for reading.
+func (f *filer) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart != 0 {
+		return f.Filer.Open(info)
+	}
+	return openUnindexed(f.fs, f.dir, info)
 }
 
 func (f *filer) setRotating(v bool) {

@@ -139,7 +139,7 @@ func (s *state) restore(r io.Reader, index uint64) error {
 	return errs.Wrap(op, s.switchTo(next))
 }
 
-// checkCovers refuses a store that is behind index.
+// checkCovers refuses a store that is behind index. A damaged table ends the process: Pebble knows no other way.
 func (s *state) checkCovers(number, index uint64) error {
 	db, _, err := s.openNumber(number)
 	if err != nil {

@@ -106,8 +106,9 @@ type tailWalk struct {
 
 	at, batch int64 // the next frame, the present batch
 	pending   uint64
-	index     uint64 // index array in the present batch
-	torn      bool   // a batch did not match its checksum
+	index     uint64  // index array in the present batch
+	offsets   []int64 // of the entries' frames, pending ones included
+	torn      bool    // a batch did not match its checksum
 }
 
 func (w *tailWalk) walk() error {
@@ -125,6 +126,7 @@ func (w *tailWalk) walk() error {
 		case segment.FrameEntry, segment.FrameIndex:
 			if head[0] == segment.FrameEntry {
 				w.pending++
+				w.offsets = append(w.offsets, w.at)
 			} else {
 				w.index = uint64(w.at) + walFrameHeader
 			}

@@ -125,16 +125,17 @@ func tarFile(fs vfs.FS, dir, name string, t *tar.Writer, sum io.Writer, buf []by
 // untar writes a stream into a new folder, synced when Close returns nil.
 type untar struct {
 	w    *io.PipeWriter
-	done chan error
+	done chan struct{}
+	err  error // once done
 }
 
 func newUntar(fs vfs.FS, dir string) *untar {
 	r, w := io.Pipe()
-	u := &untar{w: w, done: make(chan error, 1)}
+	u := &untar{w: w, done: make(chan struct{})}
 	go func() {
-		err := readTar(fs, dir, r)
-		r.CloseWithError(err) // a writer sees why
-		u.done <- err
+		defer close(u.done)
+		u.err = readTar(fs, dir, r)
+		r.CloseWithError(u.err) // a writer sees why
 	}()
 	return u
 }
@@ -144,7 +145,8 @@ func (u *untar) Write(p []byte) (int, error) { return u.w.Write(p) }
 // Close ends the stream and says whether it was whole.
 func (u *untar) Close() error {
 	u.w.Close()
-	return <-u.done
+	<-u.done
+	return u.err
 }
 
 // Abort ends it whatever is missing.
