@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,9 @@ func (c *call) Header() http.Header { return c.w.Header() }
 func (c *call) WriteHeader(status int) {
 	if c.status == 0 {
 		c.status = status
+		if expectsNothing(c.r) {
+			c.w.WriteHeader(http.StatusContinue)
+		}
 		c.w.WriteHeader(status)
 	}
 }
@@ -188,4 +192,11 @@ func (s *idSource) next() string {
 		x = x>>4 | x<<60
 	}
 	return string(b[:])
+}
+
+// expectsNothing says that a client waits for 100 before it sends an empty body. net/http sends none then, and botocore, which
+// got the final answer instead, reads the next answer on the connection wrongly.
+func expectsNothing(r *http.Request) bool {
+	return r.ContentLength == 0 && r.ProtoMajor == 1 && r.ProtoMinor == 1 && len(r.Header["Expect"]) == 1 &&
+		strings.EqualFold(r.Header["Expect"][0], "100-continue")
 }

@@ -120,6 +120,22 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
+// net/http sends no 100 when the body is empty; botocore, having waited for it in vain, misreads the next answer on the connection.
+func TestExpectContinueOfAnEmptyBody(t *testing.T) {
+	f := newFront(t)
+	f.expect(200, "", "PUT", "/bkt", nil)
+	c, r := f.dial()
+	for _, want := range []int{200, 404} {
+		bucket := map[int]string{200: "/bkt/k", 404: "/no-such-bucket/k"}[want]
+		_, err := io.WriteString(c, f.signedHead(bucket, 0, "Expect", "100-continue"))
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(r, nil)
+		require.NoError(t, err)
+		require.Equal(t, 100, resp.StatusCode)
+		require.Equal(t, want, readAnswer(t, r).StatusCode)
+	}
+}
+
 // Up to 256 KiB of unread body are drained, so that the next request on the connection is answered.
 func TestKeepAliveAfterEarlyError(t *testing.T) {
 	f := newFront(t)
