@@ -63,7 +63,7 @@ func (c *CoordinatorClient) Propose(ctx context.Context, cmd *metapb.Command) (*
 		}
 		var result metapb.Result
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
-		err, r, sent := c.once(attempt, addr, methodPropose, cmd, &result)
+		r, sent, err := c.once(attempt, addr, methodPropose, cmd, &result)
 		cancel()
 		switch {
 		case err == nil:
@@ -95,10 +95,10 @@ func notProposed(last, err error) errs.Kind {
 	return errs.NotProposed
 }
 
-func (c *CoordinatorClient) once(ctx context.Context, addr, method string, req, resp proto.Message) (error, remote, bool) {
+func (c *CoordinatorClient) once(ctx context.Context, addr, method string, req, resp proto.Message) (remote, bool, error) {
 	p, err := c.peer(addr)
 	if err != nil {
-		return err, remote{kind: errs.KindOf(err)}, false
+		return remote{kind: errs.KindOf(err)}, false, err
 	}
 	return p.once(ctx, method, req, resp)
 }
@@ -115,7 +115,7 @@ func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp pr
 			return errs.Wrap(opOf(method), err)
 		}
 		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
-		err, r, _ := c.once(attempt, addr, method, req, resp)
+		r, _, err := c.once(attempt, addr, method, req, resp)
 		cancel()
 		switch {
 		case err == nil:
@@ -190,7 +190,7 @@ func (c *CoordinatorClient) StatusOf(ctx context.Context, addr string) (*coordpb
 		return nil, err
 	}
 	a := &coordpb.StatusReply{}
-	if err, _ := p.unary(ctx, methodStatus, &coordpb.StatusRequest{}, a); err != nil {
+	if _, err := p.unary(ctx, methodStatus, &coordpb.StatusRequest{}, a); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -202,6 +202,6 @@ func (c *CoordinatorClient) Confirm(ctx context.Context, addr, incarnation strin
 	if err != nil {
 		return err
 	}
-	err, _, _ = p.once(ctx, methodConfirm, &coordpb.ConfirmRequest{Incarnation: incarnation, Term: term}, &coordpb.ConfirmReply{})
+	_, _, err = p.once(ctx, methodConfirm, &coordpb.ConfirmRequest{Incarnation: incarnation, Term: term}, &coordpb.ConfirmReply{})
 	return err
 }

@@ -113,7 +113,7 @@ func TestOfTwoLeadersTheNewerIsAsked(t *testing.T) {
 	answers <- foundStatus{"old", &coordpb.StatusReply{Ready: true, Term: 4}, nil}
 	answers <- foundStatus{"other", &coordpb.StatusReply{Term: 5}, nil}
 	answers <- foundStatus{"new", &coordpb.StatusReply{Ready: true, Term: 5}, nil}
-	leader, err := pick(answers, 3)
+	leader, _, err := pick(answers, 3)
 	require.NoError(t, err)
 	require.Equal(t, "new", leader)
 }
@@ -284,4 +284,29 @@ func TestStopIsBounded(t *testing.T) {
 	require.NoError(t, s.Stop(ctx))
 	require.NoError(t, <-done)
 	require.Error(t, <-read)
+}
+
+// TestMembersAreLearned: a client that knows one coordinator finds the others, and a leader that joined later.
+func TestMembersAreLearned(t *testing.T) {
+	c := newTrio(t)
+	for _, m := range c.nodes {
+		status := m.status
+		m.status = func() *coordpb.StatusReply {
+			s := status()
+			for _, a := range c.addrs {
+				s.Servers = append(s.Servers, &coordpb.Server{Address: a})
+			}
+			return s
+		}
+	}
+	client := c.client(t, c.addrs[0], c.addrs[0])
+	_, err := client.Read(context.Background(), &metapb.Query{})
+	require.NoError(t, err)
+	require.Subset(t, client.Addresses(), c.addrs[:])
+	client = c.client(t, c.addrs[0], c.addrs[0])
+	c.leads.Store(2) // only the hint of a follower tells
+	client.find.hint("", c.addrs[0])
+	a, err := client.Read(context.Background(), &metapb.Query{})
+	require.NoError(t, err)
+	require.EqualValues(t, 2, a.Index)
 }

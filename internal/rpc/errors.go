@@ -126,15 +126,15 @@ type remote struct {
 }
 
 // decode turns a call's error into one of our kinds. ctx is the caller's: its end is told as such.
-func decode(ctx context.Context, method, peer string, err error) (error, remote) {
+func decode(ctx context.Context, method, peer string, err error) (remote, error) {
 	if err == nil {
-		return nil, remote{ran: true}
+		return remote{ran: true}, nil
 	}
 	op := opOf(method)
 	s, ok := status.FromError(err)
 	if !ok {
 		k := errs.KindOf(err)
-		return errs.Wrap(op, err), remote{kind: k}
+		return remote{kind: k}, errs.Wrap(op, err)
 	}
 	for _, d := range s.Details() {
 		f, ok := d.(*rpcpb.Failure)
@@ -146,11 +146,11 @@ func decode(ctx context.Context, method, peer string, err error) (error, remote)
 		if f.Message == "" && f.Cause != "" {
 			cause.Cause = errors.New(f.Cause)
 		}
-		return errs.WrapKind(op+" "+peer, kind, cause), remote{kind: kind, ran: true, leader: f.Leader}
+		return remote{kind: kind, ran: true, leader: f.Leader}, errs.WrapKind(op+" "+peer, kind, cause)
 	}
 	kind := kindOf(s.Code())
 	if ctx.Err() != nil {
-		return errs.Wrap(op+" "+peer, ctx.Err()), remote{kind: errs.KindOf(ctx.Err())}
+		return remote{kind: errs.KindOf(ctx.Err())}, errs.Wrap(op+" "+peer, ctx.Err())
 	}
-	return errs.E(op+" "+peer, kind, "%s", s.Message()), remote{kind: kind}
+	return remote{kind: kind}, errs.E(op+" "+peer, kind, "%s", s.Message())
 }

@@ -29,7 +29,7 @@ func TestEveryKindTravels(t *testing.T) {
 		require.Contains(t, codeOf, k, "%s has no row in the table", k)
 		require.NotEqual(t, codes.OK, codeOf[k], k)
 		sent := errs.Wrap("outer.Op", errs.E("inner.Op", k, "because of %d", 7))
-		got, r := decode(context.Background(), methodRead, "host:1", encode(sent, "leader:1"))
+		r, got := decode(context.Background(), methodRead, "host:1", encode(sent, "leader:1"))
 		require.Equal(t, k, errs.KindOf(got))
 		require.True(t, r.ran)
 		require.Equal(t, "because of 7", errs.Message(got))
@@ -44,15 +44,15 @@ func TestEveryKindTravels(t *testing.T) {
 }
 
 func TestKindsOfTomorrowTravel(t *testing.T) {
-	got, _ := decode(context.Background(), methodRead, "h", encode(errs.E("op", errs.Kind(999), "new"), ""))
+	_, got := decode(context.Background(), methodRead, "h", encode(errs.E("op", errs.Kind(999), "new"), ""))
 	require.Equal(t, errs.Kind(999), errs.KindOf(got))
 }
 
 func TestForeignErrorsAndTextsTravel(t *testing.T) {
-	got, _ := decode(context.Background(), methodRead, "h", encode(errors.New("disk \xff on fire"), ""))
+	_, got := decode(context.Background(), methodRead, "h", encode(errors.New("disk \xff on fire"), ""))
 	require.Equal(t, errs.Other, errs.KindOf(got))
 	require.Contains(t, got.Error(), "on fire")
-	got, _ = decode(context.Background(), methodRead, "h", encode(errs.E("op", errs.Invalid, "%s", strings.Repeat("é", 1<<20)), ""))
+	_, got = decode(context.Background(), methodRead, "h", encode(errs.E("op", errs.Invalid, "%s", strings.Repeat("é", 1<<20)), ""))
 	require.True(t, errs.Is(got, errs.Invalid))
 	require.Less(t, len(got.Error()), 4*causeMax)
 }
@@ -63,12 +63,12 @@ func TestStatusesOfTheTransport(t *testing.T) {
 		codes.DeadlineExceeded: errs.Timeout, codes.Canceled: errs.Canceled, codes.Unimplemented: errs.Unsupported,
 		codes.ResourceExhausted: errs.SlowDown, codes.Internal: errs.Other, codes.Unknown: errs.Other,
 	} {
-		got, r := decode(context.Background(), methodRead, "h", status.Error(code, "x"))
+		r, got := decode(context.Background(), methodRead, "h", status.Error(code, "x"))
 		require.Equal(t, kind, errs.KindOf(got), code)
 		require.False(t, r.ran, code)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	got, _ := decode(ctx, methodRead, "h", status.Error(codes.Unavailable, "x"))
+	_, got := decode(ctx, methodRead, "h", status.Error(codes.Unavailable, "x"))
 	require.ErrorIs(t, got, context.Canceled)
 }

@@ -17,13 +17,17 @@ const (
 	findLate  = 250 * time.Millisecond // for the others, once one has answered at all: a frozen one must not delay the rest
 )
 
+// findAddrsMax bounds the coordinators that are asked at once.
+const findAddrsMax = 32
+
 // finder knows which coordinator leads, as far as anyone here has heard. All who wait for an answer share one round of questions.
 type finder struct {
 	ask func(ctx context.Context, addr string) (*coordpb.StatusReply, error)
 
 	mu      sync.Mutex // guards what follows
-	addrs   []string
-	current string // who leads; empty: unknown
+	seeds   []string   // as configured; always asked
+	addrs   []string   // seeds and whom they named
+	current string     // who leads; empty: unknown
 	round   *findRound
 }
 
@@ -36,7 +40,7 @@ type findRound struct {
 func (f *finder) set(addrs []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.addrs = slices.Clone(addrs)
+	f.seeds, f.addrs = slices.Clone(addrs), slices.Clone(addrs)
 	if !slices.Contains(f.addrs, f.current) {
 		f.current = ""
 	}
@@ -90,13 +94,14 @@ func (f *finder) suspect(addr string) {
 	}
 }
 
-// hint says that addr does not lead and whom it takes for the leader; only coordinators that we know are believed.
+// hint says that addr does not lead and whom it takes for the leader, one that we may not have heard of. Whoever is asked next
+// proves that it is a coordinator.
 func (f *finder) hint(addr, leader string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.current == addr || f.current == "" {
 		f.current = ""
-		if leader != addr && slices.Contains(f.addrs, leader) {
+		if leader != addr && leader != "" {
 			f.current = leader
 		}
 	}
@@ -119,10 +124,12 @@ func (f *finder) look(r *findRound, addrs []string) {
 			answers <- foundStatus{a, s, err}
 		})
 	}
-	r.leader, r.err = pick(answers, len(addrs))
+	var members []string
+	r.leader, members, r.err = pick(answers, len(addrs))
 	cancel()
 	f.mu.Lock()
 	f.round = nil
+	f.learn(members)
 	if r.err == nil && f.current == "" && slices.Contains(f.addrs, r.leader) {
 		f.current = r.leader
 	}
@@ -131,7 +138,21 @@ func (f *finder) look(r *findRound, addrs []string) {
 	wg.Wait()
 }
 
-func pick(answers <-chan foundStatus, n int) (string, error) {
+// learn adds the members that the leader names; seeds stay, they may be reachable when those are not.
+func (f *finder) learn(members []string) {
+	if len(members) == 0 {
+		return
+	}
+	f.addrs = slices.Clone(f.seeds)
+	for _, m := range members {
+		if m != "" && !slices.Contains(f.addrs, m) && len(f.addrs) < findAddrsMax {
+			f.addrs = append(f.addrs, m)
+		}
+	}
+}
+
+// pick gives the leader's address and those of the members that it names.
+func pick(answers <-chan foundStatus, n int) (leader string, members []string, err error) {
 	const op = "rpc.leader"
 	var best foundStatus
 	var cause error
@@ -161,9 +182,12 @@ wait:
 	}
 	switch {
 	case best.s != nil:
-		return best.addr, nil
+		for _, s := range best.s.Servers {
+			members = append(members, s.Address)
+		}
+		return best.addr, members, nil
 	case heard:
-		return "", errs.E(op, errs.NotLeader, "no coordinator leads")
+		return "", nil, errs.E(op, errs.NotLeader, "no coordinator leads")
 	}
-	return "", errs.WrapKind(op, errs.Unavailable, cause)
+	return "", nil, errs.WrapKind(op, errs.Unavailable, cause)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -294,11 +293,6 @@ func (v *memVolume) local() LocalVolume {
 
 // blobID is an id of its own for each n.
 func blobID(n byte) object.BlobID { return object.NewRunBase(0, [12]byte{n}).Blob(uint32(n)) }
-
-func writeFile(t testing.TB, name string, b []byte) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(name, b, 0o600))
-}
 
 func listen(t testing.TB) net.Listener {
 	t.Helper()

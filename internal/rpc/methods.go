@@ -50,7 +50,7 @@ var rules = map[string]rule{
 	methodCommit:  {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodAbort:   {roles: gateway, timeout: 10 * time.Second, idempotent: true},
 	methodDelete:  {roles: coordinator, timeout: 30 * time.Second, idempotent: true},
-	methodList:    {roles: volume | coordinator, timeout: 10 * time.Minute},
+	methodList:    {roles: volume | coordinator, timeout: 30 * time.Second, idempotent: true},
 	methodStat:    {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodStats:   {roles: gateway | volume | coordinator, timeout: 5 * time.Second, idempotent: true},
 

@@ -31,6 +31,9 @@ type Pool struct {
 	security *secure.Config
 	dial     func(ctx context.Context, addr string) (net.Conn, error)
 
+	// Observe, if set before the first call, hears how each call ended: host:port, method, time taken, our error.
+	Observe func(peer, method string, took time.Duration, err error)
+
 	mu     sync.Mutex // guards what follows
 	peers  map[peerKey]*Peer
 	closed bool
@@ -67,7 +70,7 @@ func (p *Pool) Peer(addr string, e secure.Expect) (*Peer, error) {
 	if peer := p.peers[k]; peer != nil {
 		return peer, nil
 	}
-	peer := &Peer{addr: addr, circuit: circuit{now: time.Now}}
+	peer := &Peer{addr: addr, circuit: circuit{now: time.Now}, observe: p.Observe}
 	conn, err := grpc.NewClient("passthrough:///"+addr, p.options(peer, e)...)
 	if err != nil {
 		return nil, errs.WrapKind(op, errs.Invalid, err)
@@ -91,7 +94,7 @@ func (p *Pool) options(peer *Peer, e secure.Expect) []grpc.DialOption {
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
 		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
 		grpc.WithStaticStreamWindowSize(windowStream), grpc.WithStaticConnWindowSize(windowConn),
-		grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize), grpc.WithSharedWriteBuffer(true),
+		grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithMaxHeaderListSize(headersMax),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: reconnectMin, Multiplier: reconnectScale, Jitter: 0.2, MaxDelay: reconnectMax},
@@ -122,6 +125,7 @@ type Peer struct {
 	addr    string
 	conn    *grpc.ClientConn
 	circuit circuit
+	observe func(peer, method string, took time.Duration, err error)
 	refused atomic.Pointer[error] // how the last handshake ended, if in distrust
 }
 
@@ -158,7 +162,7 @@ func (p *Peer) start(ctx context.Context, method string, d *grpc.StreamDesc) (*c
 	}
 	var err error
 	if c.stream, err = p.conn.NewStream(c.ctx, d, method, grpc.MaxRetryRPCBufferSize(1)); err != nil {
-		err, _ = c.finish(err)
+		_, err = c.finish(err)
 		return nil, err
 	}
 	return c, nil
@@ -170,18 +174,21 @@ func (c *call) send(m any) error {
 }
 
 // finish ends the call with what gRPC said and gives the error as ours.
-func (c *call) finish(err error) (error, remote) {
+func (c *call) finish(err error) (remote, error) {
 	if err == io.EOF {
 		err = nil
 	}
-	out, r := decode(c.ctx, c.method, c.p.addr, err)
+	r, out := decode(c.ctx, c.method, c.p.addr, err)
 	c.p.circuit.done(c.outcome(r))
 	c.cancel()
 	if why := c.p.refused.Load(); !r.ran && r.kind == errs.Unavailable && why != nil && *why != nil {
 		r.kind = errs.AccessDenied
 		out = errs.WrapKind(opOf(c.method)+" "+c.p.addr, errs.AccessDenied, *why)
 	}
-	return out, r
+	if c.p.observe != nil {
+		c.p.observe(c.p.addr, c.method, time.Since(c.began), out)
+	}
+	return r, out
 }
 
 func (c *call) outcome(r remote) outcome {
@@ -199,26 +206,26 @@ func (c *call) outcome(r remote) outcome {
 var unaryDesc = &grpc.StreamDesc{}
 
 // once makes a unary call. sent says whether the request may have reached the peer.
-func (p *Peer) once(ctx context.Context, method string, req, resp proto.Message) (err error, r remote, sent bool) {
+func (p *Peer) once(ctx context.Context, method string, req, resp proto.Message) (r remote, sent bool, err error) {
 	c, err := p.start(ctx, method, unaryDesc)
 	if err != nil {
-		return err, remote{kind: errs.KindOf(err)}, false
+		return remote{kind: errs.KindOf(err)}, false, err
 	}
 	if err = c.send(req); err == nil || err == io.EOF {
 		err = c.stream.RecvMsg(resp)
 	}
-	err, r = c.finish(err)
-	return err, r, true
+	r, err = c.finish(err)
+	return r, true, err
 }
 
 // unary makes a unary call, and once more if the connection broke and the table allows it (R4).
-func (p *Peer) unary(ctx context.Context, method string, req, resp proto.Message) (error, remote) {
-	err, r, _ := p.once(ctx, method, req, resp)
+func (p *Peer) unary(ctx context.Context, method string, req, resp proto.Message) (remote, error) {
+	r, _, err := p.once(ctx, method, req, resp)
 	if worthAnother(ctx, method, err, r) {
 		proto.Reset(resp)
-		err, r, _ = p.once(ctx, method, req, resp)
+		r, _, err = p.once(ctx, method, req, resp)
 	}
-	return err, r
+	return r, err
 }
 
 // worthAnother says whether a call may be made a second time at once.

@@ -83,7 +83,7 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.StreamInterceptor(streaming),
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.StaticStreamWindowSize(windowStream), grpc.StaticConnWindowSize(windowConn),
-		grpc.ReadBufferSize(bufferSize), grpc.WriteBufferSize(bufferSize), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(bufferSize), grpc.WriteBufferSize(bufferSize),
 		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))),
 		grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax), grpc.MaxHeaderListSize(headersMax),
 		grpc.MaxConcurrentStreams(s.cfg.StreamsMax),

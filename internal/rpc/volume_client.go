@@ -48,17 +48,17 @@ func (c *VolumeClient) Prepare(ctx context.Context, id object.BlobID, ep object.
 		return false, errs.E(opOf(methodPrepare), errs.EntityTooLarge, "a blob of %d bytes", total)
 	}
 	h := frameHeader{id: id, epochs: ep, total: uint32(total)}
-	durable, err, r := c.prepare(ctx, h, data)
+	durable, r, err := c.prepare(ctx, h, data)
 	if worthAnother(ctx, methodPrepare, err, r) {
-		durable, err, _ = c.prepare(ctx, h, data)
+		durable, _, err = c.prepare(ctx, h, data)
 	}
 	return durable, err
 }
 
-func (c *VolumeClient) prepare(ctx context.Context, h frameHeader, data [][]byte) (bool, error, remote) {
+func (c *VolumeClient) prepare(ctx context.Context, h frameHeader, data [][]byte) (bool, remote, error) {
 	k, err := c.peer.start(c.ref.outgoing(ctx), methodPrepare, prepareDesc)
 	if err != nil {
-		return false, err, remote{kind: errs.KindOf(err)}
+		return false, remote{kind: errs.KindOf(err)}, err
 	}
 	in := pieces{data: data}
 	for left := int(h.total); err == nil; {
@@ -78,8 +78,8 @@ func (c *VolumeClient) prepare(ctx context.Context, h frameHeader, data [][]byte
 	if err == nil || err == io.EOF { // io.EOF: the stream has ended; RecvMsg says why
 		err = k.stream.RecvMsg(&reply)
 	}
-	err, r := k.finish(err)
-	return reply.Durable && err == nil, err, r
+	r, err := k.finish(err)
+	return reply.Durable && err == nil, r, err
 }
 
 // pieces reads the concatenation of slices.
@@ -117,17 +117,17 @@ func (c *VolumeClient) ReadAt(ctx context.Context, id object.BlobID, dst []byte,
 	if len(dst) > BlobMax {
 		dst = dst[:BlobMax]
 	}
-	n, err, r := c.readAt(ctx, id, dst, off)
+	n, r, err := c.readAt(ctx, id, dst, off)
 	if worthAnother(ctx, methodReadAt, err, r) {
-		n, err, _ = c.readAt(ctx, id, dst, off)
+		n, _, err = c.readAt(ctx, id, dst, off)
 	}
 	return n, err
 }
 
-func (c *VolumeClient) readAt(ctx context.Context, id object.BlobID, dst []byte, off int64) (int, error, remote) {
+func (c *VolumeClient) readAt(ctx context.Context, id object.BlobID, dst []byte, off int64) (int, remote, error) {
 	k, err := c.peer.start(c.ref.outgoing(ctx), methodReadAt, readDesc)
 	if err != nil {
-		return 0, err, remote{kind: errs.KindOf(err)}
+		return 0, remote{kind: errs.KindOf(err)}, err
 	}
 	if err = k.send(&volumepb.ReadRequest{Id: id[:], Offset: uint64(off), Length: uint32(len(dst))}); err == nil {
 		err = k.stream.CloseSend()
@@ -152,12 +152,13 @@ func (c *VolumeClient) readAt(ctx context.Context, id object.BlobID, dst []byte,
 	}
 	if bad != nil {
 		k.finish(nil)
-		return 0, errs.Wrap(opOf(methodReadAt)+" "+c.peer.addr, bad), remote{kind: errs.KindOf(bad), ran: true}
+		return 0, remote{kind: errs.KindOf(bad), ran: true}, errs.Wrap(opOf(methodReadAt)+" "+c.peer.addr, bad)
 	}
-	if err, r := k.finish(err); err != nil {
-		return 0, err, r
+	r, err := k.finish(err)
+	if err != nil {
+		return 0, r, err
 	}
-	return got, nil, remote{ran: true}
+	return got, r, nil
 }
 
 // Commit tells the volume that the blobs are referenced: a hint.
@@ -181,7 +182,7 @@ func (c *VolumeClient) each(ctx context.Context, method string, ids []object.Blo
 	ctx = c.ref.outgoing(ctx)
 	for len(ids) > 0 {
 		n := min(len(ids), idsMax)
-		err, r := c.peer.unary(ctx, method, &volumepb.BlobIDs{Packed: packIDs(ids[:n])}, &volumepb.Done{})
+		r, err := c.peer.unary(ctx, method, &volumepb.BlobIDs{Packed: packIDs(ids[:n])}, &volumepb.Done{})
 		if err != nil && first == nil {
 			first = err
 		}
@@ -206,7 +207,7 @@ func (c *VolumeClient) ListPrepared(ctx context.Context, after object.BlobID, li
 
 func (c *VolumeClient) list(ctx context.Context, req *volumepb.ListRequest) ([]object.BlobInfo, error) {
 	var page volumepb.ListPage
-	if err, _ := c.peer.unary(c.ref.outgoing(ctx), methodList, req, &page); err != nil {
+	if _, err := c.peer.unary(c.ref.outgoing(ctx), methodList, req, &page); err != nil {
 		return nil, err
 	}
 	infos, err := unpackInfos(page.Packed)
@@ -216,7 +217,7 @@ func (c *VolumeClient) list(ctx context.Context, req *volumepb.ListRequest) ([]o
 // Stat tells what the volume knows of a blob.
 func (c *VolumeClient) Stat(ctx context.Context, id object.BlobID) (object.BlobInfo, error) {
 	var reply volumepb.StatReply
-	if err, _ := c.peer.unary(c.ref.outgoing(ctx), methodStat, &volumepb.StatRequest{Id: id[:]}, &reply); err != nil {
+	if _, err := c.peer.unary(c.ref.outgoing(ctx), methodStat, &volumepb.StatRequest{Id: id[:]}, &reply); err != nil {
 		return object.BlobInfo{}, err
 	}
 	in, err := infoOf(&reply)
@@ -226,7 +227,7 @@ func (c *VolumeClient) Stat(ctx context.Context, id object.BlobID) (object.BlobI
 // Stats tells how the volume is.
 func (c *VolumeClient) Stats(ctx context.Context) (*volumepb.StatsReply, error) {
 	reply := &volumepb.StatsReply{}
-	err, _ := c.peer.unary(c.ref.outgoing(ctx), methodStats, &volumepb.StatsRequest{}, reply)
+	_, err := c.peer.unary(c.ref.outgoing(ctx), methodStats, &volumepb.StatsRequest{}, reply)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/semaphore"
 
 	"minikv/internal/certs"
 	"minikv/internal/errs"
@@ -228,4 +229,37 @@ func TestManyAtOnce(t *testing.T) {
 		}
 		wg.Wait()
 	})
+}
+
+// TestTheBudgetComesBack: prepares that fail, at any point, give back what they took of the memory for blobs on their way.
+func TestTheBudgetComesBack(t *testing.T) {
+	vs := &volumeServer{volumes: []LocalVolume{newMemVolume().local()}, budget: semaphore.NewWeighted(BlobMax)}
+	v := newMemVolume()
+	vs.volumes[0].Volume = v
+	addr := serve(t, ServerConfig{Security: node(t, nil, "v1", volume)}, func(s *Server) { s.grpc.RegisterService(&volumeDesc, vs) })
+	c, err := NewVolumeClient(newPool(t, node(t, nil, "g1", gateway)), addr, "", VolumeRef{})
+	require.NoError(t, err)
+	data := [][]byte{randomBytes(BlobMax)}
+	v.before = func(context.Context) error { return errs.E("test", errs.StorageFull, "full") }
+	for range 3 {
+		_, err := c.Prepare(context.Background(), blobID(1), object.Epochs{}, data)
+		require.True(t, errs.Is(err, errs.StorageFull), "%v", err)
+	}
+	v.before = nil
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_, err = c.Prepare(ctx, blobID(1), object.Epochs{}, data)
+	require.NoError(t, err)
+
+	// While it is spent, a prepare waits as long as its deadline allows, and others of the connection go on.
+	require.True(t, vs.budget.TryAcquire(1))
+	short, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	_, err = c.Prepare(short, blobID(2), object.Epochs{}, data)
+	require.Error(t, err)
+	_, err = c.Stats(ctx)
+	require.NoError(t, err)
+	vs.budget.Release(1)
+	_, err = c.Prepare(ctx, blobID(2), object.Epochs{}, data)
+	require.NoError(t, err)
 }

@@ -236,7 +236,8 @@ func (x *StatusReply) GetVersion() string {
 type Server struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Incarnation   string                 `protobuf:"bytes,1,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // of its RPC; empty: unknown
+	RaftAddress   string                 `protobuf:"bytes,4,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"`
 	Voter         bool                   `protobuf:"varint,3,opt,name=voter,proto3" json:"voter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -282,6 +283,13 @@ func (x *Server) GetIncarnation() string {
 func (x *Server) GetAddress() string {
 	if x != nil {
 		return x.Address
+	}
+	return ""
+}
+
+func (x *Server) GetRaftAddress() string {
+	if x != nil {
+		return x.RaftAddress
 	}
 	return ""
 }
@@ -804,10 +812,11 @@ const file_coordinator_proto_rawDesc = "" +
 	"\acluster\x18\x0e \x01(\tR\acluster\x12\x14\n" +
 	"\x05level\x18\x0f \x01(\rR\x05level\x127\n" +
 	"\aservers\x18\x10 \x03(\v2\x1d.minikv.coordinator.v1.ServerR\aservers\x12\x18\n" +
-	"\aversion\x18\x11 \x01(\tR\aversion\"Z\n" +
+	"\aversion\x18\x11 \x01(\tR\aversion\"}\n" +
 	"\x06Server\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\x12\x14\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +
+	"\fraft_address\x18\x04 \x01(\tR\vraftAddress\x12\x14\n" +
 	"\x05voter\x18\x03 \x01(\bR\x05voter\"F\n" +
 	"\x0eConfirmRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
