@@ -1,0 +1,256 @@
+// Package node wires the parts of minikv into one process: coordinator, volume, gateways, REST. It is the only place, besides the
+// end-to-end tests, that sees them all.
+//
+//	N1 Nothing listens before the store behind it answers.
+//	N2 On the way down everything stops in the reverse order of its start, within shutdown-timeout: listeners first, so that
+//	   what was acknowledged is safe and nothing else is promised.
+//	N3 What makes going on unsafe ends the process at once, with the reason.
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sync/errgroup"
+
+	"minikv/cmd/minikv/datadir"
+	"minikv/gateway"
+	"minikv/gateway/iam"
+	"minikv/gateway/objects"
+	"minikv/gateway/rest"
+	"minikv/internal/config"
+	"minikv/internal/errs"
+	"minikv/internal/telemetry"
+	"minikv/internal/vfs"
+	"minikv/sigv4"
+)
+
+// Options of a Node beyond its configuration.
+type Options struct {
+	Out  io.Writer   // for people: where it listens, credentials made
+	Log  io.Writer   // the log; nil: standard error
+	Exit func(error) // ends the process on a fatal error; nil: print and exit with status 1
+}
+
+// Node is a running minikv.
+type Node struct {
+	cfg   *config.Config
+	opt   Options
+	log   *zap.Logger
+	dir   *datadir.Dir
+	users []iam.User
+
+	storage *storage
+	s3      *gateway.Server
+	rest    *rest.Server
+	s3L     net.Listener
+	restL   net.Listener
+	closers []closer // in the order of their start
+}
+
+type closer struct {
+	name  string
+	close func() error
+}
+
+// startTimeout bounds the wait for the coordinator, which may have a log to replay.
+const startTimeout = 10 * time.Minute
+
+// Run serves until ctx ends, then drains. nil: a clean end.
+func Run(ctx context.Context, cfg *config.Config, opt Options) error {
+	n := &Node{cfg: cfg, opt: opt}
+	if err := n.prepare(); err != nil {
+		return errors.Join(err, n.close())
+	}
+	if err := n.start(ctx); err != nil {
+		return errors.Join(err, n.close())
+	}
+	return errors.Join(n.serve(ctx), n.close())
+}
+
+func (n *Node) onClose(name string, f func() error) { n.closers = append(n.closers, closer{name, f}) }
+
+// close stops in reverse order (N2).
+func (n *Node) close() error {
+	var all []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		if err := n.closers[i].close(); err != nil {
+			all = append(all, errs.Wrap("closing "+n.closers[i].name, err))
+		}
+	}
+	n.closers = nil
+	return errors.Join(all...)
+}
+
+// prepare does what needs no store: log, data directory, credentials, sockets.
+func (n *Node) prepare() (err error) {
+	if n.opt.Log == nil {
+		n.opt.Log = os.Stderr
+	}
+	if n.log, err = telemetry.NewLogger(n.opt.Log, n.cfg.LogLevel, n.cfg.LogFormat); err != nil {
+		return err
+	}
+	if n.opt.Exit == nil {
+		n.opt.Exit = n.exit
+	}
+	limitMemory(n.cfg.MemoryLimit, n.log)
+	if n.dir, err = datadir.Open(vfs.OS(), n.cfg.Data); err != nil {
+		return err
+	}
+	n.onClose("the data directory", n.dir.Close)
+	if err := n.accounts(); err != nil {
+		return err
+	}
+	return n.listen()
+}
+
+// exit is for failures after which not even closing is safe (N3).
+func (n *Node) exit(err error) {
+	n.log.Error("fatal", zap.Error(err))
+	fmt.Fprintln(os.Stderr, "minikv: fatal:", err)
+	os.Exit(1)
+}
+
+// listen takes the ports, so that a busy one is known before anything else happens. Nothing is accepted yet (N1).
+func (n *Node) listen() error {
+	for _, l := range []struct {
+		key, addr string
+		into      *net.Listener
+	}{{"s3", n.cfg.S3, &n.s3L}, {"rest", n.cfg.REST, &n.restL}} {
+		ln, err := net.Listen("tcp", l.addr)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l.key, err)
+		}
+		*l.into = ln
+		n.onClose("listener "+l.key, func() error {
+			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	return nil
+}
+
+func (n *Node) start(ctx context.Context) error {
+	tlsConfig, err := n.tls()
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	if n.storage, err = openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit); err != nil {
+		return err
+	}
+	n.onClose("the store", n.storage.Close)
+	if err := registry.Register(&telemetry.Gauges{Samples: n.storage.samples}); err != nil {
+		return err
+	}
+	obj := objects.New(n.storage.meta, n.storage, objects.Options{
+		BudgetBytes: n.cfg.BodyBudget, WriteLimit: n.writeLimit(), OnBadReplica: n.storage.badReplica,
+	})
+	n.onClose("objects", func() error { obj.Close(); return nil })
+	directory := iam.NewDirectory(n.users)
+	if err := n.buckets(ctx, obj, directory); err != nil {
+		return err
+	}
+	n.s3, err = gateway.New(gateway.Config{
+		Objects: obj, Directory: directory, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.log.Named("s3"),
+		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: tlsConfig,
+	})
+	if err != nil {
+		return err
+	}
+	n.newREST(obj, directory, registry, tlsConfig)
+	return nil
+}
+
+func (n *Node) newREST(obj *objects.Objects, directory *iam.Directory, registry metricsRegistry, tlsConfig *tls.Config) {
+	rc := rest.Config{
+		Store: rest.Over(obj), Bucket: n.restBucket(), Directory: directory,
+		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
+		Open:     n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
+		Ready: n.storage.ready, Status: n.status, Metrics: telemetry.MetricsHandler(registry),
+		Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
+	}
+	if n.cfg.Pprof {
+		rc.Pprof = telemetry.PprofHandler()
+	}
+	n.rest = rest.New(rc).Root(directory.ByKey(n.users[0].AccessKey))
+	if tlsConfig != nil {
+		c := tlsConfig.Clone()
+		c.NextProtos = []string{"http/1.1", "h2"}
+		n.restL = tls.NewListener(n.restL, c)
+	}
+}
+
+// writeLimit keeps one request shorter than half of the time in which the horizon gives its blobs up.
+func (n *Node) writeLimit() time.Duration {
+	return min(24*time.Hour, n.cfg.EpochInterval*time.Duration(n.cfg.HorizonLag)/2)
+}
+
+func (n *Node) tls() (*tls.Config, error) {
+	if !n.cfg.TLS() {
+		return nil, nil
+	}
+	cert, err := tls.LoadX509KeyPair(n.cfg.TLSCert, n.cfg.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("tls-cert %q and tls-key %q: %w", n.cfg.TLSCert, n.cfg.TLSKey, err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// serve answers until ctx ends or a listener fails, then drains.
+func (n *Node) serve(ctx context.Context) error {
+	g, gctx := errgroup.WithContext(context.WithoutCancel(ctx))
+	g.Go(func() error { return ended(n.s3.Serve(n.s3L)) })
+	g.Go(func() error { return ended(n.rest.Serve(n.restL)) })
+	n.announce()
+	select {
+	case <-ctx.Done():
+		n.log.Info("shutting down", zap.Duration("within", n.cfg.ShutdownTimeout))
+	case <-gctx.Done():
+	}
+	err := n.drain()
+	return errors.Join(err, g.Wait())
+}
+
+func ended(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// drain lets running requests end, for a bounded time; what is left is broken, which is not a failure of the shutdown.
+func (n *Node) drain() error {
+	n.rest.Drain()
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.ShutdownTimeout)
+	defer cancel()
+	g := new(errgroup.Group)
+	g.Go(func() error { return n.s3.Shutdown(ctx) })
+	g.Go(func() error { return n.rest.Shutdown(ctx) })
+	err := g.Wait()
+	if ctx.Err() != nil {
+		n.log.Warn("requests were broken off", zap.Error(err))
+		return nil
+	}
+	return err
+}
+
+func (n *Node) announce() {
+	scheme := "http"
+	if n.cfg.TLS() {
+		scheme = "https"
+	}
+	fmt.Fprintf(n.opt.Out, "S3    %s://%s\nREST  %s://%s\n", scheme, n.s3L.Addr(), scheme, n.restL.Addr())
+	n.log.Info("ready", zap.String("s3", n.s3L.Addr().String()), zap.String("rest", n.restL.Addr().String()),
+		zap.String("data", n.dir.Path), zap.String("fsync", n.cfg.Fsync))
+}

@@ -1,0 +1,159 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"go.uber.org/zap"
+
+	"minikv/cmd/minikv/datadir"
+	"minikv/coordinator"
+	"minikv/gateway/objects"
+	"minikv/internal/config"
+	"minikv/internal/errs"
+	"minikv/internal/metaclient"
+	"minikv/internal/object"
+	"minikv/internal/telemetry"
+	"minikv/internal/vfs"
+	"minikv/proto/metapb"
+)
+
+// Who satisfies whom.
+var (
+	_ objects.Metadata       = (*metaclient.Client)(nil)
+	_ objects.Volumes        = (*storage)(nil)
+	_ metaclient.Coordinator = (*coordinator.Coordinator)(nil)
+)
+
+// volumeNumber is that of the only volume.
+const volumeNumber = 1
+
+// storage is coordinator and volume in this process.
+type storage struct {
+	coord  *coordinator.Coordinator
+	volume *volumePart
+	meta   *metaclient.Client
+	log    *zap.Logger
+	bad    atomic.Uint64
+}
+
+// openStorage opens the volume, then the coordinator, and waits until it answers.
+func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (s *storage, err error) {
+	s = &storage{log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.volume, err = openVolume(cfg, dir.Volume(volumeNumber), log.Named("volume")); err != nil {
+		return s, err
+	}
+	s.coord, err = coordinator.Open(ctx, coordinatorConfig(cfg, dir, s.volume, log, fatal))
+	if err != nil {
+		return s, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err = s.coord.WaitReady(ctx); err != nil {
+		return s, err
+	}
+	s.meta, err = metaclient.New(ctx, s.coord, metaclient.Config{Log: log.Named("meta"), RenewEvery: cfg.EpochInterval / 2})
+	if err != nil {
+		return s, err
+	}
+	return s, s.checkPolicy(cfg)
+}
+
+func coordinatorConfig(cfg *config.Config, dir *datadir.Dir, v *volumePart, log *zap.Logger, fatal func(error)) coordinator.Config {
+	c := coordinator.Config{
+		FS: vfs.OS(), Dir: dir.Coordinator(), Log: log.Named("coordinator"), Fatal: fatal, Fsync: cfg.Fsync,
+		Pool:          coordinator.Pool{Shards: uint32(cfg.Shards), Replication: 1, BlobSize: uint32(cfg.BlobSize)},
+		Volumes:       []*metapb.VolumeRow{v.row()},
+		EpochInterval: cfg.EpochInterval, HorizonLag: uint64(cfg.HorizonLag), QueueDelay: orNone(cfg.QueueDelay), Blobs: v,
+		BallastBytes: orNone(cfg.Ballast),
+	}
+	if cfg.VolumeReserve > 0 {
+		c.MinFree = func(uint64) uint64 { return uint64(cfg.VolumeReserve) }
+	}
+	return c
+}
+
+// orNone turns 0, which other packages take for their default, into their "none".
+func orNone[T ~int64](v T) T {
+	if v == 0 {
+		return -1
+	}
+	return v
+}
+
+// checkPolicy tells when the running policy is not the one the store was founded with. A single process may change it.
+func (s *storage) checkPolicy(cfg *config.Config) error {
+	if was := s.meta.Layout().GetCluster().GetFsync(); was != cfg.Fsync {
+		s.log.Warn("the fsync policy differs from the one this store was made with", zap.String("was", was), zap.String("now", cfg.Fsync))
+	}
+	if cfg.Fsync != "always" {
+		s.log.Warn("acknowledged writes can be lost when the power fails", zap.String("fsync", cfg.Fsync))
+	}
+	return nil
+}
+
+// Volume finds a volume by its number.
+func (s *storage) Volume(number uint32) (objects.Volume, bool) {
+	return s.volume, number == volumeNumber
+}
+
+// Close stops in the reverse order of the start. Parts that were never opened are left out.
+func (s *storage) Close() error {
+	var all []error
+	if s.meta != nil {
+		all = append(all, errs.Wrap("metaclient", s.meta.Close()))
+	}
+	if s.volume != nil {
+		s.volume.stop()
+	}
+	if s.coord != nil {
+		all = append(all, errs.Wrap("coordinator", s.coord.Close()))
+	}
+	if s.volume != nil {
+		all = append(all, errs.Wrap("volume", s.volume.Close()))
+	}
+	return errors.Join(all...)
+}
+
+// ready says whether metadata can be read and decided.
+func (s *storage) ready(context.Context) error { return s.coord.Ready() }
+
+// badReplica counts and logs a replica that failed.
+func (s *storage) badReplica(volume uint32, blob object.BlobID, err error) {
+	s.bad.Add(1)
+	s.log.Warn("a replica failed", zap.Uint32("volume", volume), zap.Stringer("blob", blob), zap.Error(err))
+}
+
+// stats asks the metadata for its counts.
+func (s *storage) stats(ctx context.Context) (*metapb.StatsAnswer, error) {
+	a, err := s.meta.Read(ctx, &metapb.Query{Q: &metapb.Query_Stats{Stats: &metapb.StatsQuery{}}})
+	return a.GetStats(), err
+}
+
+// samples are the numbers for metrics.
+func (s *storage) samples() []telemetry.Sample {
+	st := s.coord.Status()
+	flag := func(b bool) float64 {
+		if b {
+			return 1
+		}
+		return 0
+	}
+	out := []telemetry.Sample{
+		{Name: "minikv_coordinator_ready", Help: "1 when metadata can be read and decided.", Value: flag(st.Ready)},
+		{Name: "minikv_coordinator_storage_full", Help: "1 when writes are refused for lack of space.", Value: flag(st.StorageFull)},
+		{Name: "minikv_raft_term", Help: "Raft term.", Value: float64(st.Term)},
+		{Name: "minikv_raft_commit_index", Help: "Highest committed entry.", Counter: true, Value: float64(st.CommitIndex)},
+		{Name: "minikv_raft_applied_index", Help: "Highest entry in the state machine.", Counter: true, Value: float64(st.AppliedIndex)},
+		{Name: "minikv_raft_snapshot_index", Help: "Entry of the newest snapshot.", Counter: true, Value: float64(st.SnapshotIndex)},
+		{Name: "minikv_raft_log_bytes_total", Help: "Bytes appended to the log since the start.", Counter: true, Value: float64(st.LogBytes)},
+		{Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load())},
+	}
+	return append(out, s.volume.samples()...)
+}
