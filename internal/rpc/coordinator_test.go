@@ -2,12 +2,14 @@ package rpc
 
 import (
 	"context"
+	"io"
 	"net"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/proto"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -185,6 +187,11 @@ func TestIdempotentCallsAreRepeatedOnce(t *testing.T) {
 	require.Equal(t, []byte{1, 2}, dst)
 	require.NoError(t, c.Commit(context.Background(), blobID(1)))
 	require.Equal(t, 6, n)
+
+	broken := remote{kind: errs.Unavailable}
+	require.True(t, worthAnother(context.Background(), methodRead, io.EOF, broken))
+	require.False(t, worthAnother(context.Background(), methodPropose, io.EOF, broken))
+	require.False(t, worthAnother(context.Background(), methodRead, io.EOF, remote{kind: errs.Unavailable, ran: true}))
 }
 
 // TestAPeerThatFailsIsLeftAloneAWhile and is found again when it is back.
@@ -309,4 +316,28 @@ func TestMembersAreLearned(t *testing.T) {
 	a, err := client.Read(context.Background(), &metapb.Query{})
 	require.NoError(t, err)
 	require.EqualValues(t, 2, a.Index)
+}
+
+// TestLargeAnswers: a page of 1,000 keys may carry kilobytes with each.
+func TestLargeAnswers(t *testing.T) {
+	m := &memCoordinator{}
+	entries := make([]*metapb.ListEntry, 1000)
+	for i := range entries {
+		entries[i] = &metapb.ListEntry{Key: string(randomKey(1024)), Row: randomBytes(8 << 10)}
+	}
+	page := &metapb.Answer{A: &metapb.Answer_ListObjects{ListObjects: &metapb.ListObjectsAnswer{Entries: entries}}}
+	m.read = func(context.Context, *metapb.Query) (*metapb.Answer, error) { return page, nil }
+	addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{}, addr)
+	a, err := client.Read(context.Background(), &metapb.Query{})
+	require.NoError(t, err)
+	require.True(t, proto.Equal(page, a))
+}
+
+func randomKey(n int) []byte {
+	b := randomBytes(n)
+	for i := range b {
+		b[i] = 'a' + b[i]%26
+	}
+	return b
 }

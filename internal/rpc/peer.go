@@ -92,7 +92,7 @@ func (p *Pool) options(peer *Peer, e secure.Expect) []grpc.DialOption {
 		grpc.WithPerRPCCredentials(callProof{}),
 		grpc.WithContextDialer(p.dial),
 		grpc.WithNoProxy(), grpc.WithDisableServiceConfig(), grpc.WithDisableRetry(), grpc.WithDisableHealthCheck(),
-		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(messageMax), grpc.MaxCallSendMsgSize(messageMax)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(codec{}), grpc.MaxCallRecvMsgSize(answerMax), grpc.MaxCallSendMsgSize(requestMax)),
 		grpc.WithStaticStreamWindowSize(windowStream), grpc.WithStaticConnWindowSize(windowConn),
 		grpc.WithReadBufferSize(bufferSize), grpc.WithWriteBufferSize(bufferSize),
 		grpc.WithMaxHeaderListSize(headersMax),

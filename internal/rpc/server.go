@@ -20,7 +20,8 @@ const (
 	windowStream = 8 << 20
 	windowConn   = 16 << 20
 	bufferSize   = 256 << 10
-	messageMax   = 4 << 20 // metadata: an entry has at most 2 MiB, a page of parts about as much
+	requestMax   = 8 << 20  // an operation has at most 2 MiB, a frame 1 MiB
+	answerMax    = 64 << 20 // a page of 1,000 keys with all their metadata and tags is about 8 MiB
 	headersMax   = 16 << 10
 )
 
@@ -85,7 +86,7 @@ func (s *Server) options() []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(windowStream), grpc.StaticConnWindowSize(windowConn),
 		grpc.ReadBufferSize(bufferSize), grpc.WriteBufferSize(bufferSize),
 		grpc.NumStreamWorkers(uint32(4 * runtime.GOMAXPROCS(0))),
-		grpc.MaxRecvMsgSize(messageMax), grpc.MaxSendMsgSize(messageMax), grpc.MaxHeaderListSize(headersMax),
+		grpc.MaxRecvMsgSize(requestMax), grpc.MaxSendMsgSize(answerMax), grpc.MaxHeaderListSize(headersMax),
 		grpc.MaxConcurrentStreams(s.cfg.StreamsMax),
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveServer, Timeout: keepaliveTimeout}),

@@ -3,6 +3,7 @@ package secure
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -243,8 +245,14 @@ func TestSilence(t *testing.T) {
 	bothWays(t, func(t *testing.T, ca *testCA) {
 		n := ca.node(t, "n", certs.AllRoles)
 		for name, run := range map[string]func(ctx context.Context, conn net.Conn) error{
-			"server": func(ctx context.Context, conn net.Conn) error { _, _, err := n.Server(ctx, conn, GRPC, Accept{}); return err },
-			"client": func(ctx context.Context, conn net.Conn) error { _, _, err := n.Client(ctx, conn, GRPC, Expect{}); return err },
+			"server": func(ctx context.Context, conn net.Conn) error {
+				_, _, err := n.Server(ctx, conn, GRPC, Accept{})
+				return err
+			},
+			"client": func(ctx context.Context, conn net.Conn) error {
+				_, _, err := n.Client(ctx, conn, GRPC, Expect{})
+				return err
+			},
 		} {
 			sc, _ := tcpPair(t)
 			ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
@@ -357,4 +365,41 @@ func TestReload(t *testing.T) {
 	now = now.Add(reloadEvery)
 	sv, _ = shake(t, n, peer, GRPC, Accept{}, Expect{})
 	require.True(t, errs.Is(sv.err, errs.AccessDenied), "%v", sv.err)
+}
+
+// TestAnImpostorIsNotBelieved: a server that does not know the secret, for protocols in which the client proves nothing yet.
+func TestAnImpostorIsNotBelieved(t *testing.T) {
+	bothWays(t, func(t *testing.T, ca *testCA) {
+		server, client := ca.node(t, "s", certs.AllRoles), ca.node(t, "c", certs.AllRoles)
+		server.Secret = secretOf(t, "another secret, long enough")
+		_, c := shake(t, server, client, GRPC, Accept{}, Expect{})
+		require.True(t, errs.Is(c.err, errs.AccessDenied), "%v", c.err)
+	})
+}
+
+// TestARelayIsNotBelieved: a node with a good certificate but without the secret stands between two that know it, and passes on
+// what both say. Their proofs are bound to two different TLS connections.
+func TestARelayIsNotBelieved(t *testing.T) {
+	ca := newTestCA(t)
+	server, client, middle := ca.node(t, "s", certs.AllRoles), ca.node(t, "c", certs.AllRoles), ca.node(t, "m", certs.AllRoles)
+	toServer, fromMiddle := tcpPair(t)
+	toMiddle, fromClient := tcpPair(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+
+	var peers [2]certs.Identity
+	in := tls.Server(toMiddle, middle.TLS.serverConfig(GRPC, &peers[0]))
+	out := tls.Client(fromMiddle, middle.TLS.clientConfig(GRPC, Expect{}, &peers[1]))
+	var wg sync.WaitGroup
+	wg.Go(func() { io.Copy(out, in); out.Close() })
+	wg.Go(func() { io.Copy(in, out); in.Close() })
+	wg.Go(func() {
+		server.Server(ctx, toServer, GRPC, Accept{})
+		toServer.Close()
+	})
+	client.Self.Node = "m" // what the server will find in the certificate
+	_, _, err := client.Client(ctx, fromClient, GRPC, Expect{})
+	require.True(t, errs.Is(err, errs.AccessDenied), "%v", err)
+	require.ErrorContains(t, err, "another cluster secret")
+	wg.Wait()
 }
