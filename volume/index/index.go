@@ -236,6 +236,20 @@ func (t *Table) Delete(id object.BlobID, segment uint32) bool {
 	return true
 }
 
+// Reserve makes room for n entries in an empty table. Without it, entries put in the order of a scan would crowd at the begin of parts
+// that are still small.
+func (t *Table) Reserve(n int64) {
+	each := n/parts + n/parts/8 + sizeMin
+	for i := range t.parts {
+		p := &t.parts[i]
+		p.mu.Lock()
+		if p.used == 0 {
+			p.reset(bits.Len64(uint64(each * 10 / loadTenth)))
+		}
+		p.mu.Unlock()
+	}
+}
+
 // Len is the number of entries.
 func (t *Table) Len() int64 { return t.count.Load() }
 

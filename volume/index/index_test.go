@@ -121,6 +121,21 @@ func TestAgainstAMap(t *testing.T) {
 	})
 }
 
+// TestSortedLoad puts the entries of one table into another in the order of a scan.
+func TestSortedLoad(t *testing.T) {
+	var a, b Table
+	const n = 50_000
+	for i := range uint64(n) {
+		a.Put(MakeEntry(testID(i), 1, 8, 1, Prepared, 1))
+	}
+	b.Reserve(a.Len())
+	a.Scan(object.BlobID{}, func(e *Entry) bool { b.Put(ParseEntry(e.AppendTo(nil))); return true })
+	check(t, &b)
+	if b.Len() != a.Len() || b.Bytes() > 2*a.Bytes() {
+		t.Fatalf("%d entries of %d, %d bytes of %d", b.Len(), a.Len(), b.Bytes(), a.Bytes())
+	}
+}
+
 func TestEntryFields(t *testing.T) {
 	if EntryLen != 32 {
 		t.Fatalf("an entry takes %d bytes", EntryLen)

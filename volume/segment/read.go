@@ -52,11 +52,11 @@ func (f *File) readSmall(id object.BlobID, at int64, length, dataOff int, dst []
 // readLarge takes header and table first, then whole blocks straight into dst and the edges through scratch.
 func (f *File) readLarge(id object.BlobID, at int64, length int, dst []byte, off int64, scratch []byte) (int, error) {
 	tableEnd := record.HeaderLen + 4*record.Blocks(length)
-	var head [record.HeaderLen + 4*record.BlocksMax]byte
-	if err := f.read(head[:tableEnd], at); err != nil {
+	head := scratch[record.BlockLen : record.BlockLen+tableEnd]
+	if err := f.read(head, at); err != nil {
 		return 0, err
 	}
-	if err := f.checkHeader(head[:], id, at, length); err != nil {
+	if err := f.checkHeader(head, id, at, length); err != nil {
 		return 0, err
 	}
 	r := blockReader{f: f, id: id, length: length, data: at + int64(f.Layout().DataOff(length)), table: head[record.HeaderLen:tableEnd], mask: record.Mask(f.Seed, uint64(at), id)}

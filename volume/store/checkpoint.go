@@ -39,10 +39,10 @@ const (
 	roleSpare  = 2
 )
 
-// writeCheckpoint is called by Close, when nothing is written any more. Where segments are damaged, or the last writes failed,
-// there is none, and the next open reads the segments.
+// writeCheckpoint is called by Close, when nothing is written any more. Where segments are damaged, or writes have failed (hints
+// among them may be lost, of which the index still knows), there is none, and the next open reads the segments.
 func (st *Store) writeCheckpoint() error {
-	if len(st.damage) > 0 || len(st.small.pending)+len(st.large.pending) > 0 {
+	if len(st.damage) > 0 || st.counters.failures.Load() > 0 || len(st.small.pending)+len(st.large.pending) > 0 {
 		return nil
 	}
 	name := st.o.FS.PathJoin(st.dir, checkpointName)
@@ -228,6 +228,7 @@ func (c *checkpoint) load(f vfs.File, name string) error {
 	st.lastNumber.Store(max(st.lastNumber.Load(), binary.LittleEndian.Uint64(b[40:])))
 	st.horizon.Store(binary.LittleEndian.Uint64(b[48:]))
 	st.newest.Store(binary.LittleEndian.Uint64(b[56:]))
+	st.index.Reserve(entries)
 	return c.loadEntries(f, checkpointHead+count*checkpointSegment, size-4)
 }
 

@@ -141,7 +141,7 @@ func (l *log) rotate(group int64) error {
 		}
 		l.seal(a.Pos(), record.Full)
 	}
-	l.active = l.st.added(f)
+	l.active, l.began = l.st.added(f), time.Now()
 	if len(l.pending) > 0 {
 		if err := l.active.Append(l.sealRecord()); err != nil {
 			return l.fail(err)
@@ -210,6 +210,10 @@ func (l *log) putSpare(f *segment.File) {
 	l.st.discard(f)
 }
 
+// fillSlower is the time to fill half a segment from which on the next one is written with zeros ahead: appending into zeros halves
+// the time of a small sync, but where megabytes flow the zeros would take half of the disk's bandwidth.
+const fillSlower = time.Second
+
 // wantSpare starts making the next segment in the background when the active one is half full.
 func (l *log) wantSpare() {
 	if l.st.o.noSpares || l.active == nil || l.active.Room() > l.active.Capacity/2 {
@@ -221,8 +225,9 @@ func (l *log) wantSpare() {
 		return
 	}
 	l.making = true
+	fill := time.Since(l.began) > fillSlower
 	l.st.background.Go(func() {
-		f, err := l.st.makeSpare(l.kind)
+		f, err := l.st.makeSpare(l.kind, fill)
 		if err != nil && !errs.Is(err, errs.StorageFull) && !errs.Is(err, errs.Unavailable) {
 			l.st.o.Logf("making a segment ahead: %v", err)
 		}

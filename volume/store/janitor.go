@@ -312,7 +312,8 @@ func (st *Store) newHeader(kind segment.Kind, capacity int64) (segment.Header, e
 	}, nil
 }
 
-func (st *Store) create(kind segment.Kind, capacity, fill int64) (*segment.File, error) {
+// create makes a segment; stop, if not nil, may end that early.
+func (st *Store) create(kind segment.Kind, capacity, fill int64, stop func() error) (*segment.File, error) {
 	h, err := st.newHeader(kind, capacity)
 	if err != nil {
 		return nil, err
@@ -320,12 +321,7 @@ func (st *Store) create(kind segment.Kind, capacity, fill int64) (*segment.File,
 	if st.o.noFill {
 		fill = 0
 	}
-	return segment.Create(st.o.FS, st.dir, h, fill, func() error {
-		if st.closing.Load() && fill > 0 {
-			return errClosed
-		}
-		return nil
-	})
+	return segment.Create(st.o.FS, st.dir, h, fill, stop)
 }
 
 // makeSegment makes a segment that is needed now, so without zeros but for the first. On a full disk it makes a short one, of
@@ -336,23 +332,26 @@ func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) 
 		capacity = st.o.SmallSegment
 		if st.small.active == nil {
 			capacity = max(st.o.FirstSegment, segment.HeaderLen+group+sealSpace)
-			fill = min(capacity, mib)
+			fill = capacity
 		}
 	}
-	f, err := st.create(kind, capacity, fill)
+	f, err := st.create(kind, capacity, fill, nil)
 	if !errs.Is(err, errs.StorageFull) {
 		return f, err
 	}
 	st.janitor.dropBallast()
 	defer st.janitor.wakeUp()
-	return st.create(kind, max(min(capacity, mib), segment.HeaderLen+group+sealSpace), 0)
+	return st.create(kind, max(min(capacity, mib), segment.HeaderLen+group+sealSpace), 0, nil)
 }
 
-// makeSpare makes a segment ahead of need, if that leaves the reserve free.
-func (st *Store) makeSpare(kind segment.Kind) (*segment.File, error) {
+// makeSpare makes a segment ahead of need, if that leaves the reserve free; zeros are only for small ones.
+func (st *Store) makeSpare(kind segment.Kind, zeros bool) (*segment.File, error) {
 	capacity, fill := st.o.LargeSegment, int64(0)
 	if kind == segment.Small {
-		capacity, fill = st.o.SmallSegment, st.o.SmallSegment
+		capacity = st.o.SmallSegment
+		if zeros {
+			fill = capacity
+		}
 	}
 	u, err := st.o.FS.GetDiskUsage(st.dir)
 	if err != nil {
@@ -361,5 +360,10 @@ func (st *Store) makeSpare(kind segment.Kind) (*segment.File, error) {
 	if st.full.Load() || u.AvailBytes < st.o.reserve(u.TotalBytes)+uint64(capacity) {
 		return nil, errs.E("store", errs.StorageFull, "no room for a segment ahead of need")
 	}
-	return st.create(kind, capacity, fill)
+	return st.create(kind, capacity, fill, func() error {
+		if st.closing.Load() {
+			return errClosed
+		}
+		return nil
+	})
 }

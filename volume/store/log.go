@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -37,6 +38,7 @@ type log struct {
 	unsynced  []object.BlobID // blobs in the index that are not on disk yet (Interval, Never)
 	uncertain bool            // the last group is on disk but nothing says so
 	lastSync  time.Time
+	began     time.Time // of the active segment
 }
 
 func newLog(st *Store, kind segment.Kind, size int) *log {
@@ -135,6 +137,7 @@ func (l *log) run() {
 			l.commit(g)
 			l.giveBack(g)
 			l.wantSpare()
+			runtime.Gosched() // who was woken may join the next group; without it they split into two halves that wait for each other
 			continue
 		}
 		if closing {

@@ -38,6 +38,8 @@ type machine struct {
 	o    Options
 	st   *Store
 	want map[int]*model
+
+	faulted bool // since the last restart
 }
 
 func newMachine(t *rapid.T) *machine {
@@ -117,9 +119,28 @@ func (m *machine) commit(t *rapid.T) {
 	}
 }
 
+// settle finds out whether a blob that may be there is; false if it still may come back.
+func (m *machine) settle(t *rapid.T, n int, b *model) bool {
+	if b.maybe {
+		info, err := m.st.Stat(testID(n))
+		if err != nil {
+			return false
+		}
+		b.maybe, b.state, b.data = false, info.State, m.readAll(t, n)
+	}
+	return true
+}
+
 func (m *machine) abort(t *rapid.T) {
 	n, b := m.blob(t)
+	known := m.settle(t, n, b)
 	err := m.st.Abort(ctx, testID(n))
+	if !known {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	if b.state == object.BlobCommitted && !b.maybe {
 		if b.hinted && err == nil { // the hint was lost in a crash
 			b.state, b.dropped = 0, true
@@ -133,21 +154,20 @@ func (m *machine) abort(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.state != 0 || b.maybe {
-		b.hinted, b.dropped, b.maybe = true, true, false
-		b.state = 0
+	if b.state != 0 {
+		b.hinted, b.dropped, b.state = true, true, 0
 	}
 }
 
 func (m *machine) drop(t *rapid.T) {
 	n, b := m.blob(t)
+	known := m.settle(t, n, b)
 	if err := m.st.Delete(ctx, testID(n)); err != nil {
 		t.Fatal(err)
 	}
-	if b.state != 0 || b.maybe || b.dropped {
-		b.dropped, b.purged = true, true
+	if known && (b.state != 0 || b.dropped) {
+		b.dropped, b.purged, b.state = true, true, 0
 	}
-	b.state, b.maybe = 0, false
 }
 
 func (m *machine) readAll(t *rapid.T, n int) []byte {
@@ -186,6 +206,9 @@ func (m *machine) restart(t *rapid.T) {
 		m.mem.Remove("/v/" + checkpointName)
 	}
 	m.open(t)
+	if m.faulted { // hints that were written with the group that failed are lost
+		m.resolve(t)
+	}
 }
 
 func (m *machine) crash(t *rapid.T) {
@@ -195,7 +218,13 @@ func (m *machine) crash(t *rapid.T) {
 	m.mem = m.mem.CrashClone(s)
 	old.Close()
 	m.open(t)
-	for n, b := range m.want { // what a crash may lose is looked up
+	m.resolve(t)
+}
+
+// resolve looks up what a crash may have lost.
+func (m *machine) resolve(t *rapid.T) {
+	m.faulted = false
+	for n, b := range m.want {
 		if !b.hinted && !b.maybe {
 			continue
 		}
@@ -227,6 +256,7 @@ func (m *machine) fault(t *rapid.T) {
 	}
 	kind := rapid.SampledFrom([]vfs.OpKind{vfs.OpWrite, vfs.OpSync, vfs.OpCreate, vfs.OpRename, vfs.OpSyncDir, vfs.OpPreallocate}).Draw(t, "kind")
 	m.fs.SetHooks(vfs.Hooks{Before: vfs.FailNth(1, vfs.Kinds(kind), rapid.SampledFrom([]error{syscall.EIO, syscall.ENOSPC}).Draw(t, "err"), rapid.IntRange(0, 300).Draw(t, "short"))})
+	m.faulted = true
 	data := testData(n, 3000)
 	durable, err := m.st.Prepare(ctx, testID(n), object.Epochs{Cluster: 1}, [][]byte{data})
 	m.fs.SetHooks(vfs.Hooks{})
