@@ -18,6 +18,7 @@ type filer struct {
 	fs    vfs.FS
 	dir   string
 	fatal func(error)
+	spare *spares
 
 	mu       sync.Mutex // guards rotating
 	rotated  *sync.Cond
@@ -27,10 +28,14 @@ type filer struct {
 
 var _ types.SegmentFiler = (*filer)(nil)
 
-func newFiler(fs vfs.FS, dir string, fatal func(error)) *filer {
-	f := &filer{Filer: segment.NewFiler(dir, walfs.RaftWAL(fs)), fs: fs, dir: dir, fatal: fatal}
+func newFiler(fs vfs.FS, dir string, fatal func(error)) (*filer, error) {
+	spare, err := newSpares(walfs.RaftWAL(fs), fs, dir)
+	if err != nil {
+		return nil, err
+	}
+	f := &filer{Filer: segment.NewFiler(dir, spare), fs: fs, dir: dir, fatal: fatal, spare: spare}
 	f.rotated = sync.NewCond(&f.mu)
-	return f
+	return f, nil
 }
 
 // Create makes the next tail.
@@ -78,8 +83,9 @@ func (f *filer) awaitRotation() {
 	}
 }
 
-// close frees whoever waits.
+// close frees whoever waits, and ends the filling of the spare.
 func (f *filer) close() {
+	f.spare.close()
 	f.mu.Lock()
 	f.closed = true
 	f.mu.Unlock()

@@ -46,6 +46,7 @@ type logOptions struct {
 	segmentBytes int
 	cacheBytes   int
 	hangMax      time.Duration
+	reserveOnly  bool // make segments without filling them, for comparison
 }
 
 // openLog opens, repairs and checks the whole log in dir, which is created when it is missing.
@@ -64,13 +65,20 @@ func openLog(o logOptions) (*logStore, error) {
 	if err := m.certify(0); err != nil {
 		return nil, errs.Wrap(op, err)
 	}
-	s := &logStore{meta: m, filer: newFiler(o.fs, o.dir, o.fatal), cache: newLogCache(o.cacheBytes), fatal: o.fatal, hangMax: o.hangMax}
-	s.wal, err = wal.Open(o.dir, wal.WithCodec(codec{}), wal.WithMetaStore(m), wal.WithSegmentFiler(s.filer),
-		wal.WithSegmentSize(o.segmentBytes), wal.WithLogger(o.logger))
+	f, err := newFiler(o.fs, o.dir, o.fatal)
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
+	f.spare.ended = o.reserveOnly
+	s := &logStore{meta: m, filer: f, cache: newLogCache(o.cacheBytes), fatal: o.fatal, hangMax: o.hangMax}
+	s.wal, err = wal.Open(o.dir, wal.WithCodec(codec{}), wal.WithMetaStore(m), wal.WithSegmentFiler(s.filer),
+		wal.WithSegmentSize(o.segmentBytes), wal.WithLogger(o.logger))
+	if err != nil {
+		f.close()
+		return nil, errs.Wrap(op, err)
+	}
 	if err := s.verify(); err != nil {
+		f.close()
 		s.wal.Close()
 		return nil, errs.Wrap(op, err)
 	}
