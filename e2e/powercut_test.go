@@ -27,7 +27,7 @@ import (
 	"minikv/volume/store"
 )
 
-var powercutPoints = flag.Int("powercut.points", 60, "at how many points the power-cut test clones the disk, each with every survival rule")
+var powercutPoints = flag.Int("powercut.points", 25, "at how many points the power-cut test clones the disk, each with every survival rule")
 
 // rig is coordinator, volume and the objects service on one file system, as `minikv serve` wires them.
 type rig struct {
