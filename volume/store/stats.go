@@ -55,3 +55,6 @@ func (st *Store) Stats() Stats {
 	}
 	return s
 }
+
+// ID names the volume for ever; it was drawn when the volume was made.
+func (st *Store) ID() [16]byte { return st.id.Volume }
