@@ -14,19 +14,18 @@ type Requests struct {
 	running prometheus.Gauge
 }
 
-// NewRequests registers the metrics of a listener: api is "s3" or "rest".
+// NewRequests registers the metrics of a listener: api is a word, as in minikv_rest_request_seconds.
 func NewRequests(r prometheus.Registerer, api string) *Requests {
-	labels := prometheus.Labels{"api": api}
 	q := &Requests{
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "minikv_http_request_seconds", Help: "Time from the head of a request to the end of its answer.",
-			ConstLabels: labels, Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
+			Name: "minikv_" + api + "_request_seconds", Help: "Time from the head of a request to the end of its answer.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"operation", "status"}),
 		bytes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "minikv_http_bytes_total", Help: "Bytes of bodies.", ConstLabels: labels,
+			Name: "minikv_" + api + "_bytes_total", Help: "Bytes of bodies.",
 		}, []string{"direction"}),
 		running: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "minikv_http_requests_running", Help: "Requests that are being answered.", ConstLabels: labels,
+			Name: "minikv_" + api + "_requests_running", Help: "Requests that are being answered.",
 		}),
 	}
 	r.MustRegister(q.seconds, q.bytes, q.running)

@@ -47,7 +47,7 @@ func TestMetricsPage(t *testing.T) {
 	require.Equal(t, 200, w.Code)
 	for _, want := range []string{
 		"minikv_build_info{", "go_goroutines", "process_resident_memory_bytes", `minikv_volume_blobs{volume="1"} 3`,
-		`minikv_http_requests_running{api="rest"} 0`, `minikv_http_bytes_total{api="rest",direction="out"} 10`,
+		`minikv_rest_requests_running 0`, `minikv_rest_bytes_total{direction="out"} 10`,
 	} {
 		require.Contains(t, w.Body.String(), want)
 	}

@@ -139,12 +139,9 @@ type batchResult struct {
 	Op    string `json:"op"`
 	Key   string `json:"key"`
 	Found *bool  `json:"found,omitempty"`
-	*rest
-}
 
-// rest is what a result has besides.
-type rest struct {
-	Size        int64   `json:"size"`
+	// of a put, and of a get that found something
+	Size        *int64  `json:"size,omitempty"`
 	ETag        string  `json:"etag,omitempty"`
 	Modified    string  `json:"modified,omitempty"`
 	ContentType string  `json:"content_type,omitempty"`
@@ -205,14 +202,14 @@ func printResult(e *env, r *batchResult) error {
 	if r.Found != nil && !*r.Found {
 		state = "not found"
 	}
-	if r.Op != "get" || r.rest == nil {
+	if r.Op != "get" || r.Size == nil {
 		_, err := fmt.Fprintf(e.out, "%s\t%s\t%s\n", r.Op, printable(r.Key), state)
 		return err
 	}
 	if _, err := fmt.Fprint(e.out, "get\t"); err != nil {
 		return err
 	}
-	return printItem(e, &item{Key: r.Key, Size: r.Size, Value: r.Value, ValueBase64: r.ValueBase64, Omitted: r.Omitted}, true)
+	return printItem(e, &item{Key: r.Key, Size: *r.Size, Value: r.Value, ValueBase64: r.ValueBase64, Omitted: r.Omitted}, true)
 }
 
 func newStatus(e *env) *cobra.Command {

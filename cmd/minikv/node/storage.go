@@ -62,7 +62,12 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 	if err != nil {
 		return s, err
 	}
-	return s, s.checkPolicy(cfg)
+	if err = s.volume.check(s.meta.Layout(), dir.Volume(volumeNumber)); err != nil {
+		return s, err
+	}
+	s.volume.Start(runs{s.coord})
+	s.checkPolicy(cfg)
+	return s, nil
 }
 
 func coordinatorConfig(cfg *config.Config, dir *datadir.Dir, v *volumePart, log *zap.Logger, fatal func(error)) coordinator.Config {
@@ -88,14 +93,13 @@ func orNone[T ~int64](v T) T {
 }
 
 // checkPolicy tells when the running policy is not the one the store was founded with. A single process may change it.
-func (s *storage) checkPolicy(cfg *config.Config) error {
+func (s *storage) checkPolicy(cfg *config.Config) {
 	if was := s.meta.Layout().GetCluster().GetFsync(); was != cfg.Fsync {
 		s.log.Warn("the fsync policy differs from the one this store was made with", zap.String("was", was), zap.String("now", cfg.Fsync))
 	}
 	if cfg.Fsync != "always" {
 		s.log.Warn("acknowledged writes can be lost when the power fails", zap.String("fsync", cfg.Fsync))
 	}
-	return nil
 }
 
 // Volume finds a volume by its number.
@@ -110,7 +114,7 @@ func (s *storage) Close() error {
 		all = append(all, errs.Wrap("metaclient", s.meta.Close()))
 	}
 	if s.volume != nil {
-		s.volume.stop()
+		s.volume.Stop()
 	}
 	if s.coord != nil {
 		all = append(all, errs.Wrap("coordinator", s.coord.Close()))
