@@ -12,11 +12,12 @@ import (
 // Batch is a group of changes that become visible at once (K1). Reads see the store as of now with the batch's changes on top.
 // Not for concurrent use.
 type Batch struct {
-	b *pebble.Batch
+	db *DB
+	b  *pebble.Batch
 }
 
 // NewBatch makes an empty batch. It ends with Commit or Close.
-func (d *DB) NewBatch() *Batch { return &Batch{b: d.p.NewIndexedBatch()} }
+func (d *DB) NewBatch() *Batch { return &Batch{db: d, b: d.p.NewIndexedBatch()} }
 
 // Set gives key a value; both are copied.
 func (b *Batch) Set(key, value []byte) error { return errs.Wrap("kv.Set", b.b.Set(key, value, nil)) }
@@ -58,6 +59,9 @@ func (b *Batch) Commit() error {
 	err := b.b.Commit(pebble.NoSync)
 	if cerr := b.b.Close(); err == nil {
 		err = cerr
+	}
+	if oerr := b.db.outdate(); err == nil {
+		err = oerr
 	}
 	return errs.Wrap("kv.Commit", err)
 }

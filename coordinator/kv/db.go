@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -38,6 +39,9 @@ type Options struct {
 // DB is an ordered map from bytes to bytes. Reads may run beside one writer.
 type DB struct {
 	p *pebble.DB
+
+	mu     sync.Mutex // guards newest and its count
+	newest *Newest    // nil: no one has read since the last batch
 }
 
 // Open opens the store in dir of fs, creating it when it is not there.
@@ -98,7 +102,9 @@ func (d *DB) Checkpoint(dir string) error {
 }
 
 // Close closes the store. Batches, snapshots and iterators must be closed before.
-func (d *DB) Close() error { return errs.Wrap("kv.Close", d.p.Close()) }
+func (d *DB) Close() error {
+	return errs.Wrap("kv.Close", errors.Join(d.outdate(), d.p.Close()))
+}
 
 // Metrics are some figures of the store.
 type Metrics struct {

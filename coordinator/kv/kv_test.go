@@ -192,3 +192,30 @@ func TestOpenTwiceIsRefused(t *testing.T) {
 	require.Error(t, err, "it is locked")
 	require.NoError(t, d.Close())
 }
+
+// TestNewestIsSharedUntilTheNextBatch: readers between two batches share a state; those after a commit see it; those before keep theirs.
+func TestNewestIsSharedUntilTheNextBatch(t *testing.T) {
+	d := open(t, vfs.NewMem(), "d")
+	step(t, d, 1)
+	a, err := d.Newest()
+	require.NoError(t, err)
+	b, err := d.Newest()
+	require.NoError(t, err)
+	require.Same(t, a, b)
+	a.Memo.Store("derived")
+	step(t, d, 2)
+	c, err := d.Newest()
+	require.NoError(t, err)
+	require.EqualValues(t, 1, b.Index)
+	require.EqualValues(t, 2, c.Index)
+	require.Nil(t, c.Memo.Load())
+	require.NoError(t, a.Close())
+	for n, want := range map[*Newest]uint64{b: 1, c: 2} {
+		v, found, err := n.Get(nil, []byte("last"))
+		require.NoError(t, err)
+		require.True(t, found)
+		require.Equal(t, want, binary.BigEndian.Uint64(v))
+		require.NoError(t, n.Close())
+	}
+	require.NoError(t, d.Close()) // Pebble tells of snapshots that were left open
+}

@@ -21,7 +21,10 @@ const (
 // internal/errs: errs.NoSuchBucket, errs.Invalid, ...
 func (m *Machine) Read(q *metapb.Query) (*metapb.Answer, error) {
 	const op = "meta.Read"
-	s := m.db.Snapshot()
+	s, err := m.db.Newest()
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
 	a, err := (&view{s}).answer(q)
 	if cerr := s.Close(); err == nil {
 		err = cerr
@@ -38,15 +41,11 @@ func (m *Machine) Read(q *metapb.Query) (*metapb.Answer, error) {
 
 // view answers queries from one state.
 type view struct {
-	s *kv.Snapshot
+	s *kv.Newest
 }
 
 func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
-	index, _, err := v.s.Applied()
-	if err != nil {
-		return nil, err
-	}
-	a := &metapb.Answer{Index: index}
+	a := &metapb.Answer{Index: v.s.Index}
 	switch q := q.GetQ().(type) {
 	case *metapb.Query_GetBucket:
 		b, err := v.bucket(q.GetBucket.Name)
@@ -101,14 +100,27 @@ func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
 	return nil, refuse(errs.Unsupported, "unknown query")
 }
 
-// bucket finds a bucket by name; errs.NoSuchBucket.
+// bucketMemo is the bucket that was read last from a state.
+type bucketMemo struct {
+	name string
+	row  *metapb.BucketRow
+}
+
+// bucket finds a bucket by name; errs.NoSuchBucket. The row is shared with other readers.
 func (v *view) bucket(name string) (*metapb.BucketRow, error) {
+	if m, _ := v.s.Memo.Load().(*bucketMemo); m != nil && m.name == name {
+		return m.row, nil
+	}
 	b := new(metapb.BucketRow)
 	found, err := load(v.s, bucketKey(name), b)
-	if err == nil && !found {
+	if err != nil {
+		return nil, err
+	}
+	if !found {
 		return nil, refuse(errs.NoSuchBucket, "there is no bucket %q", name)
 	}
-	return b, err
+	v.s.Memo.Store(&bucketMemo{name, b})
+	return b, nil
 }
 
 func (v *view) listBuckets(q *metapb.ListBucketsQuery) (*metapb.ListBucketsAnswer, error) {
