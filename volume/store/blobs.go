@@ -224,7 +224,7 @@ func (st *Store) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off i
 	}
 	e, s := st.locate(id)
 	if s == nil {
-		return 0, errs.E(op, errs.BlobMissing, "blob %s is not on this volume", id)
+		return 0, st.missing(op, id)
 	}
 	n, err := s.ReadAt(id, e.Off(), e.Length(), dst, off)
 	s.Release()
@@ -250,12 +250,20 @@ func (st *Store) locate(id object.BlobID) (index.Entry, *seg) {
 	return index.Entry{}, nil
 }
 
+// missing is the error for a blob that was not found; a closed volume finds none and must not say so.
+func (st *Store) missing(op string, id object.BlobID) error {
+	if st.closing.Load() {
+		return errs.Wrap(op, errClosed)
+	}
+	return errs.E(op, errs.BlobMissing, "blob %s is not on this volume", id)
+}
+
 // Stat tells what is known of a blob; it reads its header. Errors: as ReadAt.
 func (st *Store) Stat(id object.BlobID) (object.BlobInfo, error) {
 	const op = "store.Stat"
 	e, s := st.locate(id)
 	if s == nil {
-		return object.BlobInfo{}, errs.E(op, errs.BlobMissing, "blob %s is not on this volume", id)
+		return object.BlobInfo{}, st.missing(op, id)
 	}
 	defer s.Release()
 	h, err := s.HeaderAt(id, e.Off(), e.Length())

@@ -227,6 +227,22 @@ func TestRanges(t *testing.T) {
 	})
 }
 
+func TestClosedStoreKnowsNothing(t *testing.T) {
+	st, err := Open("/v", tiny(vfs.NewMem()))
+	must(t, err)
+	put(t, st, 1, 100)
+	must(t, st.Close())
+	must(t, st.Close())
+	_, err = st.ReadAt(ctx, testID(1), make([]byte, 1), 0)
+	wantKind(t, err, errs.Unavailable)
+	_, err = st.Stat(testID(1))
+	wantKind(t, err, errs.Unavailable)
+	_, err = st.Prepare(ctx, testID(2), object.Epochs{}, nil)
+	wantKind(t, err, errs.Unavailable)
+	wantKind(t, st.Delete(ctx, testID(1)), errs.Unavailable)
+	wantKind(t, st.Commit(ctx, testID(1)), errs.Unavailable)
+}
+
 func TestManyWriters(t *testing.T) {
 	bodies(t, func(t *testing.T, o Options, dir string) {
 		st, err := Open(dir, o)
