@@ -1,10 +1,9 @@
 package meta
 
 import (
-	"sync"
+	"reflect"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"minikv/coordinator/kv"
 	"minikv/internal/errs"
@@ -56,69 +55,10 @@ func CheckCommand(c *metapb.Command) error {
 	if c.GetLevel() < 1 || c.GetLevel() > Level {
 		return errs.E(op, errs.Unsupported, "command of level %d; this program knows 1 to %d", c.GetLevel(), Level)
 	}
-	if name := commandShape().unknownField(c.ProtoReflect()); name != "" {
-		return errs.E(op, errs.Unsupported, "a %s holds an unknown field", name)
+	if v := reflect.ValueOf(c).Elem(); commandShape().unknownIn(v) {
+		return errs.E(op, errs.Unsupported, "the command holds an unknown field")
 	}
 	return nil
-}
-
-// shape is a message type reduced to the fields that hold messages: walking only these is several times faster than Range.
-type shape struct {
-	fields []shapeField
-}
-
-type shapeField struct {
-	protoreflect.FieldDescriptor
-	list bool
-	of   *shape
-}
-
-// commandShape is made once; shapes of recursive types would be cyclic, which is fine.
-var commandShape = sync.OnceValue(func() *shape {
-	all := make(map[protoreflect.FullName]*shape)
-	var visit func(protoreflect.MessageDescriptor) *shape
-	visit = func(d protoreflect.MessageDescriptor) *shape {
-		s := all[d.FullName()]
-		if s != nil {
-			return s
-		}
-		s = new(shape)
-		all[d.FullName()] = s
-		for i := range d.Fields().Len() {
-			if f := d.Fields().Get(i); f.Message() != nil {
-				s.fields = append(s.fields, shapeField{f, f.IsList(), visit(f.Message())})
-			}
-		}
-		return s
-	}
-	return visit((&metapb.Command{}).ProtoReflect().Descriptor())
-})
-
-// unknownField is the name of the first message, m or one within, that holds a field this program does not know.
-func (s *shape) unknownField(m protoreflect.Message) protoreflect.Name {
-	if len(m.GetUnknown()) > 0 {
-		return m.Descriptor().Name()
-	}
-	for i := range s.fields {
-		f := &s.fields[i]
-		if !m.Has(f.FieldDescriptor) {
-			continue
-		}
-		v := m.Get(f.FieldDescriptor)
-		if !f.list {
-			if name := f.of.unknownField(v.Message()); name != "" {
-				return name
-			}
-			continue
-		}
-		l := v.List()
-		for i := range l.Len() {
-			if name := f.of.unknownField(l.Get(i).Message()); name != "" {
-				return name
-			}
-		}
-	}
-	return ""
 }
 
 // setRow writes a row past the transaction.
