@@ -244,6 +244,11 @@ func TestFullDisk(t *testing.T) {
 	if !hasBallast() || c.Status().StorageFull {
 		t.Fatal("writes came back without the ballast")
 	}
+	must(t, m.Close())
+	must(t, c.Close())
+	set(12 << 20) // what a restart finds counts
+	c = open(t, cfg)
+	must(t, put(t.Context(), connect(t, c), b, "c"))
 }
 
 // TestCloseWithWritersOnTheirWay ends, and what was acknowledged is there.

@@ -78,7 +78,7 @@ func (s *space) checkLocked() {
 		s.release()
 		return
 	}
-	if s.cfg.BallastBytes > 0 && !s.ballast {
+	if s.cfg.BallastBytes > 0 && !s.ballast && !s.found() {
 		if free < need+uint64(s.cfg.BallastBytes) || s.build() != nil {
 			s.short = true
 			return
@@ -90,13 +90,16 @@ func (s *space) checkLocked() {
 	s.short = false
 }
 
-// build makes the ballast, or finds it.
+// found looks for the ballast of an earlier process.
+func (s *space) found() bool {
+	st, err := s.cfg.FS.Stat(s.name())
+	s.ballast = err == nil && st.Size() == s.cfg.BallastBytes
+	return s.ballast
+}
+
+// build makes the ballast.
 func (s *space) build() error {
 	fs, name := s.cfg.FS, s.name()
-	if st, err := fs.Stat(name); err == nil && st.Size() == s.cfg.BallastBytes {
-		s.ballast = true
-		return nil
-	}
 	f, err := vfs.OpenFile(fs, name, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

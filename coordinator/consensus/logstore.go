@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -121,6 +122,10 @@ func (s *logStore) LastIndex() (uint64, error) { return s.wal.LastIndex() }
 func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	if s.cache.get(index, l) {
 		return nil
+	}
+	// raft-wal goes on reading entries cut off the head while their segment is the tail.
+	if first, err := s.wal.FirstIndex(); err != nil || index < first {
+		return cmp.Or(err, raft.ErrLogNotFound)
 	}
 	err := s.wal.GetLog(index, l)
 	if err == nil && l.Index != index {

@@ -402,6 +402,11 @@ func TestCutting(t *testing.T) {
 		}
 	}
 	check()
+	for i := uint64(1); i <= 40; i++ {
+		if err := s.GetLog(i, new(raft.Log)); !errors.Is(err, raft.ErrLogNotFound) {
+			t.Fatalf("entry %d was cut off: %v", i, err)
+		}
+	}
 	must(t, s.Close())
 	s = openTestLog(t, fs)
 	check()

@@ -155,7 +155,7 @@ func (n *Node) openStores() error {
 		return err
 	}
 	n.log, err = openLog(logOptions{
-		fs: o.FS, dir: o.FS.PathJoin(o.Dir, logDir), logger: newRaftLogger(o.Log), fatal: n.fatal,
+		fs: o.FS, dir: o.FS.PathJoin(o.Dir, logDir), logger: newRaftLogger(o.Log, false), fatal: n.fatal,
 		segmentBytes: o.SegmentBytes, cacheBytes: o.LogCacheBytes, hangMax: o.AppendHangMax,
 	})
 	if err != nil {
@@ -287,7 +287,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
 	c.NotifyCh = n.notify
-	c.Logger = newRaftLogger(n.opts.Log)
+	c.Logger = newRaftLogger(n.opts.Log, n.opts.Transport == nil)
 	return c
 }
 

@@ -10,23 +10,27 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// raftLogger gives Raft's messages to zap, from level warn on.
+// raftLogger gives Raft's messages to zap, from level warn on. A single voter's warnings are left out: that it heard from no
+// leader and elected itself is how it starts.
 type raftLogger struct {
-	z    *zap.Logger
-	name string
-	args []any
+	z      *zap.Logger
+	single bool
+	name   string
+	args   []any
 }
 
 var _ hclog.Logger = (*raftLogger)(nil)
 
-func newRaftLogger(z *zap.Logger) *raftLogger { return &raftLogger{z: z, name: "raft"} }
+func newRaftLogger(z *zap.Logger, single bool) *raftLogger {
+	return &raftLogger{z: z, single: single, name: "raft"}
+}
 
 var zapLevels = map[hclog.Level]zapcore.Level{hclog.Warn: zapcore.WarnLevel, hclog.Error: zapcore.ErrorLevel}
 
 // Log drops what is below warn.
 func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	zl, ok := zapLevels[level]
-	if !ok {
+	if !ok || (l.single && level < hclog.Error) {
 		return
 	}
 	if e := l.z.Check(zl, msg); e != nil {
@@ -66,15 +70,15 @@ func (l *raftLogger) SetLevel(hclog.Level)          {}
 func (l *raftLogger) GetLevel() hclog.Level         { return hclog.Warn }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{z: l.z, name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return &raftLogger{z: l.z, single: l.single, name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
 }
 
 func (l *raftLogger) Named(name string) hclog.Logger {
-	return &raftLogger{z: l.z, name: l.name + "." + name, args: l.args}
+	return &raftLogger{z: l.z, single: l.single, name: l.name + "." + name, args: l.args}
 }
 
 func (l *raftLogger) ResetNamed(name string) hclog.Logger {
-	return &raftLogger{z: l.z, name: name, args: l.args}
+	return &raftLogger{z: l.z, single: l.single, name: name, args: l.args}
 }
 
 func (l *raftLogger) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
