@@ -48,7 +48,8 @@ func (o *oracle) note(n int, change func(p *promise)) {
 func (o *oracle) snapshot() map[object.BlobID]promise {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	c := make(map[object.BlobID]promise, len(o.blobs))
+	c := make(map[object.BlobID]promise, len(o.blobs)+1)
+	c[testID(later)] = promise{n: later, length: laterLength}
 	for id, p := range o.blobs {
 		c[id] = *p
 	}
@@ -98,10 +99,27 @@ type crasher struct {
 	every  int // reopen after one of so many operations
 	limit  int // reopenings
 
-	mu     sync.Mutex
+	mu  sync.Mutex // one crash at a time
+	ops int
+
+	dice   sync.Mutex // guards below
 	rng    *rand.Rand
-	ops    int
 	opened int
+}
+
+// roll is one of n.
+func (c *crasher) roll(n int) int {
+	c.dice.Lock()
+	defer c.dice.Unlock()
+	return c.rng.IntN(n)
+}
+
+// seeded is a way to survive, with a seed of its own.
+func (c *crasher) seeded(s vfs.Survival) vfs.Survival {
+	c.dice.Lock()
+	defer c.dice.Unlock()
+	s.Seed = c.rng.Uint64()
+	return s
 }
 
 func newCrasher(t *testing.T, seed uint64, o Options, limit int) *crasher {
@@ -122,11 +140,11 @@ func (c *crasher) fs() vfs.FS {
 func (c *crasher) crash(op vfs.Op) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ops++; c.rng.IntN(c.every) != 0 || c.t.Failed() {
+	if c.ops++; c.roll(c.every) != 0 || c.t.Failed() {
 		return
 	}
 	for _, s := range vfs.Survivals {
-		s.Seed = c.rng.Uint64()
+		s = c.seeded(s)
 		promises := c.oracle.snapshot()
 		clone := c.mem.CrashClone(s)
 		if err := c.reopen(clone, promises, 2); err != nil {
@@ -138,15 +156,19 @@ func (c *crasher) crash(op vfs.Op) {
 
 // reopen opens a crashed disk and verifies it, sometimes cutting the power once more while it recovers or right after.
 func (c *crasher) reopen(mem *vfs.Mem, promises map[object.BlobID]promise, depth int) error {
+	c.dice.Lock()
 	c.opened++
+	c.dice.Unlock()
 	o := c.o
 	o.FS = mem
-	var nested error
-	if depth > 0 && c.rng.IntN(8) == 0 {
+	var again sync.Mutex
+	var nested error // guarded by again
+	if depth > 0 && c.roll(8) == 0 {
 		o.FS = vfs.NewInject(mem, vfs.Hooks{After: func(op vfs.Op, _ error) {
-			if op.Kind.Changes() && nested == nil && c.rng.IntN(4) == 0 {
-				s := vfs.Survivals[c.rng.IntN(len(vfs.Survivals))]
-				s.Seed = c.rng.Uint64()
+			again.Lock()
+			defer again.Unlock()
+			if op.Kind.Changes() && nested == nil && c.roll(4) == 0 {
+				s := c.seeded(vfs.Survivals[c.roll(len(vfs.Survivals))])
 				if err := c.reopen(mem.CrashClone(s), promises, depth-1); err != nil {
 					nested = fmt.Errorf("crashed again after %v of %s with %+v: %w", op.Kind, op.Path, s, err)
 				}
@@ -158,27 +180,26 @@ func (c *crasher) reopen(mem *vfs.Mem, promises map[object.BlobID]promise, depth
 		return err
 	}
 	err = verify(st, promises)
-	if nested != nil {
-		err = nested
-	}
-	if err == nil && depth > 0 && c.rng.IntN(16) == 0 {
+	if err == nil && depth > 0 && c.roll(16) == 0 {
 		err = c.goOn(st, mem, promises, depth)
 	}
 	if cerr := st.Close(); err == nil {
 		err = cerr
 	}
+	again.Lock()
+	defer again.Unlock()
+	if nested != nil {
+		err = nested
+	}
 	return err
 }
 
+// later is the blob that a recovered store is given.
+const later, laterLength = 1 << 20, 3000
+
 // goOn uses a recovered store: what it acknowledged before and what it acknowledges now survives the next crash.
 func (c *crasher) goOn(st *Store, mem *vfs.Mem, promises map[object.BlobID]promise, depth int) error {
-	const n = 1 << 20
-	b := testData(n, 3000)
-	durable, err := st.Prepare(ctx, testID(n), object.Epochs{Cluster: 5}, [][]byte{b})
-	if err != nil {
-		return err
-	}
-	more := map[object.BlobID]promise{testID(n): {n: n, length: 3000, acked: durable}}
+	more := map[object.BlobID]promise{}
 	for id, p := range promises {
 		// A repeated prepare of what was found is an acknowledgement like any other.
 		if p.dropping {
@@ -199,7 +220,7 @@ func (c *crasher) goOn(st *Store, mem *vfs.Mem, promises map[object.BlobID]promi
 		return err
 	}
 	for _, s := range vfs.Survivals {
-		s.Seed = c.rng.Uint64()
+		s = c.seeded(s)
 		if err := c.reopen(mem.CrashClone(s), more, depth-1); err != nil {
 			return fmt.Errorf("after going on and %+v: %w", s, err)
 		}
@@ -208,8 +229,8 @@ func (c *crasher) goOn(st *Store, mem *vfs.Mem, promises map[object.BlobID]promi
 }
 
 func (c *crasher) enough() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.dice.Lock()
+	defer c.dice.Unlock()
 	return c.opened >= c.limit || c.t.Failed()
 }
 
