@@ -42,7 +42,7 @@ func NewLogger(w io.Writer, level, format string) (*zap.Logger, error) {
 	default:
 		return nil, fmt.Errorf("log-format: %q is not console or json", format)
 	}
-	return zap.New(zapcore.NewCore(enc, zapcore.Lock(zapcore.AddSync(w)), lvl)), nil
+	return zap.New(newBuffered(enc, w, lvl)), nil
 }
 
 // NewRegistry makes a registry with the collectors of the Go runtime, the process and the build.

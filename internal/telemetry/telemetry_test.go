@@ -26,6 +26,7 @@ func TestLoggerFormatsAndLevels(t *testing.T) {
 	l, err = NewLogger(&b, "info", "console")
 	require.NoError(t, err)
 	l.Info("hello")
+	require.NoError(t, l.Sync())
 	require.Contains(t, b.String(), "INFO\thello")
 
 	_, err = NewLogger(&b, "loud", "json")

@@ -98,6 +98,7 @@ func (n *Node) prepare() (err error) {
 	if n.log, err = telemetry.NewLogger(n.opt.Log, n.cfg.LogLevel, n.cfg.LogFormat); err != nil {
 		return err
 	}
+	n.onClose("the log", func() error { _ = n.log.Sync(); return nil })
 	if n.opt.Exit == nil {
 		n.opt.Exit = n.exit
 	}
