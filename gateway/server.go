@@ -109,14 +109,12 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// newRouter tells apart bucket and object paths; all else, wrong methods included, goes to the same handler, because only the
-// operation table knows what is what.
+// newRouter sends everything, wrong methods included, to one handler: only the operation table knows what is what, and names are
+// taken from what was signed. Routes with variables would cost a regular expression and two copies of the request, for nothing.
 func (s *Server) newRouter() *mux.Router {
 	h := http.HandlerFunc(serveCall)
 	r := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	r.PathPrefix("/{bucket}/").Handler(h)
-	r.Path("/{bucket}").Handler(h)
-	r.Path("/").Handler(h)
+	r.PathPrefix("/").Handler(h)
 	r.NotFoundHandler = h
 	r.MethodNotAllowedHandler = h
 	return r
@@ -176,7 +174,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r, start: time.Now(), id: s.ids.next()}
 	s.metrics.inFlight.Inc()
 	defer c.finish()
-	s.router.ServeHTTP(c, r)
+	var m mux.RouteMatch
+	s.router.Match(r, &m)     // always: there is a handler for what is not found
+	m.Handler.ServeHTTP(c, r) // not router.ServeHTTP, which puts variables and route into copies of the request
 }
 
 // serveCall is where every route ends: mux gave us back our own writer.
