@@ -29,11 +29,14 @@ type settings struct {
 	listKeys int
 	unsigned bool
 	args     string
+	ops      []string
+	profile  string
+	against  string
 }
 
 func main() {
 	var s settings
-	var sizes, clients string
+	var sizes, clients, ops string
 	if len(os.Args) > 1 && os.Args[1] == "null-server" {
 		nullServer(os.Args[2])
 		return
@@ -47,7 +50,14 @@ func main() {
 	flag.IntVar(&s.listKeys, "list-keys", 100_000, "keys in the listing benchmark")
 	flag.BoolVar(&s.unsigned, "unsigned", false, "UNSIGNED-PAYLOAD instead of signed payloads")
 	flag.StringVar(&s.args, "args", "", "further flags of minikv serve")
+	flag.StringVar(&ops, "ops", "PUT,GET,HEAD", "operations to measure")
+	flag.StringVar(&s.profile, "profile", "", "directory for a CPU and an allocation profile of minikv per cell (adds --pprof)")
+	flag.StringVar(&s.against, "against", "", "a second binary: only compare the two, in ABBA order")
 	flag.Parse()
+	s.ops = strings.Split(ops, ",")
+	if s.profile != "" {
+		s.args += " --pprof"
+	}
 	s.sizes, s.clients = ints(sizes), ints(clients)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -78,6 +88,9 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if s.against != "" {
+		return compare(ctx, s, dir)
+	}
 	limits, err := measureLimits(dir, s.clients)
 	if err != nil {
 		return err
@@ -92,7 +105,7 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer srv.stop()
-	out, _ := exec.Command(s.bin, "version").Output()
+	out, _ := exec.CommandContext(ctx, s.bin, "version").Output()
 	fmt.Printf("%s; %s %s/%s, %d cores; %.1f s per cell, median of %d\n\n", strings.TrimSpace(string(out)), runtime.Version(),
 		runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), s.seconds, s.repeat)
 	limits.print()
@@ -100,7 +113,7 @@ func run(ctx context.Context, s settings) error {
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, size := range s.sizes {
 		for _, clients := range s.clients {
-			for _, op := range []string{"PUT", "GET", "HEAD"} {
+			for _, op := range s.ops {
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}
@@ -113,6 +126,9 @@ func run(ctx context.Context, s settings) error {
 					return fmt.Errorf("null server, %s %d: %w", op, size, err)
 				}
 				r, err := median(ctx, s.repeat, l, srv)
+				if err == nil && s.profile != "" {
+					err = profile(ctx, s.profile, l, srv)
+				}
 				if err != nil {
 					return fmt.Errorf("%s %d: %w", op, size, err)
 				}

@@ -20,6 +20,7 @@ import (
 // server is a process under load: minikv, or one that does nothing.
 type server struct {
 	url    string
+	rest   string // origin of the REST port, which serves profiles
 	cmd    *exec.Cmd
 	null   bool
 	mu     sync.Mutex
@@ -70,14 +71,19 @@ func startServer(ctx context.Context, bin string, args ...string) (*server, erro
 
 func startMinikv(ctx context.Context, s settings, data string) (*server, error) {
 	s3, rest := freeAddr(), freeAddr()
-	args := append([]string{"serve", "--data", data, "--s3", s3, "--rest", rest, "--log-level", "warn"}, strings.Fields(s.args)...)
+	args := append([]string{"serve", "--data", data, "--s3", s3, "--rest", rest}, strings.Fields(s.args)...)
 	cmd := exec.CommandContext(ctx, s.bin, args...)
 	cmd.Env = append(os.Environ(), "MINIKV_ROOT_USER="+accessKey, "MINIKV_ROOT_PASSWORD="+secretKey, "MINIKV_DEFAULT_BUCKETS="+bucket)
-	cmd.Stderr = os.Stderr
+	log, err := os.Create(data + ".log") // at the default level: the access log is part of what a request costs
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = log.Close() }() // the process has its own
+	cmd.Stderr = log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	srv := &server{url: "http://" + s3, cmd: cmd, filled: map[int]bool{}}
+	srv := &server{url: "http://" + s3, rest: "http://" + rest, cmd: cmd, filled: map[int]bool{}}
 	for range 2000 {
 		resp, err := http.Get("http://" + rest + "/health/ready")
 		if err == nil {
