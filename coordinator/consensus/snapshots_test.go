@@ -256,7 +256,7 @@ func TestRetention(t *testing.T) {
 	}
 	must(t, fs.MkdirAll(fs.PathJoin(testDir, snapshotDir, "x"+tmpSuffix, "db"), 0o700))
 	must(t, n.Close())
-	n = openNode(t, o)
+	openNode(t, o)
 	if all, _ := fs.List(fs.PathJoin(testDir, snapshotDir)); len(all) != 2 {
 		t.Fatalf("temporary folders outlived the start: %v", all)
 	}

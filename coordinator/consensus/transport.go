@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.uber.org/zap"
 
 	"minikv/internal/errs"
 )
@@ -20,9 +21,9 @@ const (
 )
 
 // NewNetworkTransport carries Raft over stream, whose connections are authenticated. Heartbeats go through Raft's main loop.
-func NewNetworkTransport(stream raft.StreamLayer, logger *raftLogger) raft.Transport {
+func NewNetworkTransport(stream raft.StreamLayer, log *zap.Logger) raft.Transport {
 	return &networkTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: logger, MsgpackUseNewTimeFormat: true,
+		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: newRaftLogger(log, false), MsgpackUseNewTimeFormat: true,
 	})}
 }
 
