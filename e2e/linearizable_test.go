@@ -73,8 +73,8 @@ func oneHistory(t *testing.T, n *harness.Node, seed uint64, weights hist.Weights
 	start := time.Now()
 	err := hist.Check(h, 0)
 	require.NoError(t, err, "seed %d", seed)
-	t.Logf("seed %d: %d operations, %d acknowledged, %d kills, checked in %v", seed, len(h.Entries), h.Acknowledged(), kills,
-		time.Since(start).Round(time.Millisecond))
+	t.Logf("seed %d: %d operations, %d acknowledged, %d kills, checked in %v; done, absent, precondition, refused after unknown: %v",
+		seed, len(h.Entries), h.Acknowledged(), kills, time.Since(start).Round(time.Millisecond), h.Stats())
 }
 
 // killNowAndThen restarts the server a few times until ctx ends; it is running then.
