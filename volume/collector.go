@@ -20,7 +20,7 @@ type Collected struct {
 	Relearned int64 // blobs whose commit hint was lost
 }
 
-type totals struct{ asked, dropped, relearned, rounds atomic.Int64 }
+type totals struct{ asked, dropped, relearned atomic.Int64 }
 
 // Collected is what the collector has done since the volume was opened.
 func (s *Server) Collected() Collected {

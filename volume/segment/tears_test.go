@@ -198,7 +198,7 @@ func TestTears(t *testing.T) {
 				tail, err := f.FindEnd(nil)
 				must(t, err)
 				wantEnd := at(c.want.end)
-				if m.at != nil && len(m.at) > 0 && c.want.end == len(m.at)-1 && tail.End == wantEnd+int64(f.Layout().Size(0)) {
+				if len(m.at) > 0 && c.want.end == len(m.at)-1 && tail.End == wantEnd+int64(f.Layout().Size(0)) {
 					wantEnd = tail.End // the mark
 				}
 				if tail.Durable != at(c.want.durable) || tail.End != wantEnd {

@@ -163,6 +163,39 @@ func BenchmarkLogRead(b *testing.B) {
 	}
 }
 
+// BenchmarkOpen opens an empty folder, and one with default segments after a kill.
+func BenchmarkOpen(b *testing.B) {
+	b.Run("new", func(b *testing.B) {
+		for range b.N {
+			st, err := Open(filepath.Join(benchDir(b), "v"), Options{Reserve: -1})
+			must(b, err)
+			b.StopTimer()
+			must(b, st.Close())
+			b.StartTimer()
+		}
+	})
+	b.Run("killed", func(b *testing.B) {
+		dir := benchDir(b)
+		for range b.N {
+			b.StopTimer()
+			st, err := Open(dir, Options{Reserve: -1})
+			must(b, err)
+			for n := range uint64(4) {
+				_, err := st.Prepare(ctx, benchID(n), object.Epochs{Cluster: 1}, [][]byte{make([]byte, 1<<(20*(n%2)))})
+				must(b, err)
+			}
+			must(b, st.Close())
+			os.Remove(filepath.Join(dir, checkpointName))
+			b.StartTimer()
+			st, err = Open(dir, Options{Reserve: -1})
+			must(b, err)
+			b.StopTimer()
+			must(b, st.Close())
+			b.StartTimer()
+		}
+	})
+}
+
 // BenchmarkReopen opens a store of a million blobs after a clean close and after a kill.
 func BenchmarkReopen(b *testing.B) {
 	const blobs = 1_000_000

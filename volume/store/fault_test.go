@@ -172,7 +172,7 @@ func TestFullDisk(t *testing.T) {
 		}
 		must(t, st.Tidy(ctx))
 	}
-	if n < 50 || !st.Stats().Full {
+	if n < 60 || !st.Stats().Full {
 		t.Fatalf("%d blobs fit; %+v", n, st.Stats())
 	}
 	// Something else takes all the rest.

@@ -25,8 +25,9 @@ type janitor struct {
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
-	tidy     sync.Mutex // one at a time
-	removals int64      // guarded by tidy
+	tidy     sync.Mutex // one at a time; guards below
+	removals int64
+	closed   bool
 
 	space   sync.Mutex // guards the ballast
 	ballast bool       // it is there
@@ -68,8 +69,9 @@ func (j *janitor) start() {
 func (j *janitor) stop() {
 	j.cancel()
 	j.done.Wait()
-	j.tidy.Lock() // a Tidy of someone else has ended
-	j.tidy.Unlock()
+	j.tidy.Lock()
+	defer j.tidy.Unlock()
+	j.closed = true
 }
 
 // Tidy looks at free space, makes the ballast again if there is room, and removes segments without a living blob. It is done
@@ -78,7 +80,7 @@ func (st *Store) Tidy(ctx context.Context) error {
 	j := &st.janitor
 	j.tidy.Lock()
 	defer j.tidy.Unlock()
-	if st.closing.Load() && j.ctx.Err() != nil {
+	if j.closed {
 		return errClosed
 	}
 	if err := j.checkSpace(); err != nil {
@@ -324,6 +326,19 @@ func (st *Store) create(kind segment.Kind, capacity, fill int64, stop func() err
 	return segment.Create(st.o.FS, st.dir, h, fill, stop)
 }
 
+// spaceShare is the part of the free space above the reserve that a new segment may take: as the disk fills segments get shorter, so
+// that their unwritten rest does not make it look full.
+const spaceShare = 4
+
+// room is the free space above the reserve, in bytes.
+func (st *Store) room() (int64, error) {
+	u, err := st.o.FS.GetDiskUsage(st.dir)
+	if err != nil {
+		return 0, errs.WrapKind("store", errs.Unavailable, err)
+	}
+	return max(0, int64(u.AvailBytes)-int64(st.o.reserve(u.TotalBytes))), nil
+}
+
 // makeSegment makes a segment that is needed now, so without zeros but for the first. On a full disk it makes a short one, of
 // the ballast's space if need be.
 func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) (*segment.File, error) {
@@ -335,13 +350,17 @@ func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) 
 			fill = capacity
 		}
 	}
-	f, err := st.create(kind, capacity, fill, nil)
+	least := segment.HeaderLen + group + sealSpace
+	if room, err := st.room(); err == nil {
+		capacity = max(least, min(capacity, room/spaceShare))
+	}
+	f, err := st.create(kind, capacity, min(fill, capacity), nil)
 	if !errs.Is(err, errs.StorageFull) {
 		return f, err
 	}
 	st.janitor.dropBallast()
 	defer st.janitor.wakeUp()
-	return st.create(kind, max(min(capacity, mib), segment.HeaderLen+group+sealSpace), 0, nil)
+	return st.create(kind, max(min(capacity, mib), least), 0, nil)
 }
 
 // makeSpare makes a segment ahead of need, if that leaves the reserve free; zeros are only for small ones.
@@ -353,11 +372,11 @@ func (st *Store) makeSpare(kind segment.Kind, zeros bool) (*segment.File, error)
 			fill = capacity
 		}
 	}
-	u, err := st.o.FS.GetDiskUsage(st.dir)
+	room, err := st.room()
 	if err != nil {
-		return nil, errs.WrapKind("store", errs.Unavailable, err)
+		return nil, err
 	}
-	if st.full.Load() || u.AvailBytes < st.o.reserve(u.TotalBytes)+uint64(capacity) {
+	if st.full.Load() || room/spaceShare < capacity {
 		return nil, errs.E("store", errs.StorageFull, "no room for a segment ahead of need")
 	}
 	return st.create(kind, capacity, fill, func() error {

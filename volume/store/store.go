@@ -166,7 +166,13 @@ func (st *Store) account(s *seg, length int, sign int64) {
 	s.bytes.Add(sign * size)
 	st.counters.liveBlobs.Add(sign)
 	st.counters.liveBytes.Add(sign * int64(length))
-	if s.blobs.Add(sign) == 0 {
+	if s.blobs.Add(sign) != 0 {
+		return
+	}
+	st.mu.Lock()
+	ended := s.end > 0
+	st.mu.Unlock()
+	if ended {
 		st.janitor.wakeUp()
 	}
 }
