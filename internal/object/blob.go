@@ -10,7 +10,7 @@ import (
 // BlobID names immutable bytes for ever; it is never reused.
 //
 //	byte 0       1            13        16
-//	     | pool | run, random | counter |
+//	     | pool |     run     | counter |
 //	     | 8 b  | 96 bits     | 24 b BE |
 type BlobID [16]byte
 
@@ -23,7 +23,8 @@ const CountersMax = 1 << 24
 // RunBase is the blob id with counter 0: the name of a run, all the bytes that one PutObject, UploadPart or batch put wrote.
 type RunBase BlobID
 
-// NewRunBase makes the base id of a run in a pool from 12 random bytes, which the caller draws anew for every run.
+// NewRunBase makes the base id of a run in a pool from 12 bytes that no other run ever has: random ones, or
+// random ones with a count of runs behind, which keeps rows of neighbours in time together.
 func NewRunBase(pool uint8, random [12]byte) RunBase {
 	var b RunBase
 	b[0] = pool
