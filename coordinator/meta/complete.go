@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/md5"
 	"encoding/binary"
+	"strings"
 
 	"github.com/minio/sha256-simd"
 
@@ -198,18 +199,25 @@ func (c *completion) digest() error {
 	return nil
 }
 
-// checkAsked refuses checksums of another kind than the upload's, and a COMPOSITE complete that lacks one.
+// checkAsked refuses checksums of another kind than the upload's, and a COMPOSITE complete that lacks one. Parts of an upload
+// without an algorithm may be named with any checksum that was recorded of them.
+//
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
 func (c *completion) checkAsked(a digest.Algorithm, typ digest.Type) error {
 	if g := c.op.ChecksumType; g != 0 && digest.Type(g) != typ {
-		return refuse(errs.InvalidRequest, "the upload's checksum type is %s", typ)
+		return refuse(errs.BadDigest, "the upload's checksum type is %s", typ)
 	}
 	if g := c.op.Checksum.GetAlgorithm(); g != 0 && g != uint32(a) {
 		return refuse(errs.InvalidRequest, "the upload's checksum algorithm is %s", a)
 	}
+	if c.up.ChecksumAlgorithm == 0 {
+		return nil
+	}
 	for _, p := range c.op.Parts {
 		g := p.Checksum.GetAlgorithm()
 		if g == 0 && typ == digest.Composite {
-			return refuse(errs.InvalidRequest, "the upload was created with a %s checksum; it is missing for part %d", a, p.Number)
+			return refuse(errs.InvalidRequest, "The upload was created using a %s checksum. The complete request must include the "+
+				"checksum for each part. It was missing for part %d in the request.", strings.ToLower(a.String()), p.Number)
 		}
 		if g != 0 && g != uint32(a) {
 			return refuse(errs.InvalidRequest, "part %d has a checksum of another algorithm than the upload's, %s", p.Number, a)

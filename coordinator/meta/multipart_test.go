@@ -143,6 +143,24 @@ func TestFullObjectChecksum(t *testing.T) {
 	}
 }
 
+// SDKs send a checksum of their own choice with every part, and some clients name it in the complete although the upload was
+// created without an algorithm: it is compared with what was recorded, and the object's checksum stays CRC64NVME.
+func TestChecksumsOfPartsOfAnUploadWithoutAlgorithm(t *testing.T) {
+	h := newHarness(t, 1)
+	b := h.bucket("films")
+	u := h.upload(b, "f", 0, 0)
+	u.part(1, "one", partSize, digest.CRC32)
+	u.part(2, "two", 3, digest.CRC32)
+	op := u.complete()
+	op.Parts[0].Checksum = sumOf(digest.CRC32, "one")
+	op.Parts[1].Checksum = sumOf(digest.CRC32, "other")
+	h.refused(errs.InvalidPart, completeCommand(op))
+	op.Parts[1].Checksum = sumOf(digest.SHA1, "two") // was not recorded
+	h.refused(errs.InvalidPart, completeCommand(op))
+	op.Parts[1].Checksum = sumOf(digest.CRC32, "two")
+	require.Equal(t, uint32(digest.CRC64NVME), h.do(completeCommand(op)).GetPut().Checksum.Algorithm)
+}
+
 func TestCompositeChecksum(t *testing.T) {
 	h := newHarness(t, 1)
 	b := h.bucket("films")
@@ -158,7 +176,7 @@ func TestCompositeChecksum(t *testing.T) {
 	h.refused(errs.InvalidPart, completeCommand(op))
 	op.Parts[1].Checksum = sumOf(digest.SHA256, "two")
 	op.ChecksumType = uint32(digest.FullObject)
-	h.refused(errs.InvalidRequest, completeCommand(op))
+	h.refused(errs.BadDigest, completeCommand(op))
 	op.ChecksumType = 0
 	got := h.do(completeCommand(op)).GetPut().Checksum
 	join := sumOf(digest.SHA256, string(sumOf(digest.SHA256, "one").Value)+string(sumOf(digest.SHA256, "two").Value))
