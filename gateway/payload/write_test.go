@@ -213,9 +213,9 @@ func TestCountersSkipDeadShards(t *testing.T) {
 		defer s.Close()
 		dead := uint32(rapid.IntRange(1, 4).Draw(rt, "dead"))
 		dieAt := rapid.IntRange(0, 6).Draw(rt, "dies after")
-		n := 0
+		var n atomic.Int64
 		c.fakes[dead].prepare = func(context.Context, object.BlobID, object.Epochs) error {
-			if n++; n > dieAt {
+			if n.Add(1) > int64(dieAt) {
 				return errs.E("fake", errs.StorageFull, "full")
 			}
 			return nil
