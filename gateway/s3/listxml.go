@@ -70,7 +70,7 @@ func (r *ListResult) appendV2(dst []byte) []byte {
 	if p.StartAfter != "" {
 		dst = appendEncoded(dst, "StartAfter", p.StartAfter, p.EncodingURL)
 	}
-	if p.Token != "" {
+	if p.Token != "" || p.HasToken {
 		dst = appendElement(dst, "ContinuationToken", p.Token)
 	}
 	if r.Truncated {

@@ -135,9 +135,18 @@ func (m *Metadata) SetHeader(h http.Header) {
 	}
 	for _, f := range m.User {
 		if !hasControl(f.Name) {
-			h[metaPrefix+f.Name] = []string{mime.BEncoding.Encode("UTF-8", f.Value)}
+			h[metaPrefix+f.Name] = []string{encodeMeta(f.Value)}
 		}
 	}
+}
+
+// encodeMeta writes the encoding's letter as AWS does; readers take either.
+func encodeMeta(v string) string {
+	encoded := mime.BEncoding.Encode("UTF-8", v)
+	if encoded == v {
+		return v
+	}
+	return strings.ReplaceAll(encoded, "=?UTF-8?b?", "=?UTF-8?B?")
 }
 
 // Overrides are the response-* parameters of GetObject and HeadObject.

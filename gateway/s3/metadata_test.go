@@ -20,7 +20,7 @@ func TestParseMetadata(t *testing.T) {
 	h := make(http.Header)
 	m.SetHeader(h)
 	require.Equal(t, []string{"1,2"}, asWritten(h, "x-amz-meta-foo")) // exact case
-	require.Equal(t, []string{"=?UTF-8?b?w7w=?="}, asWritten(h, "x-amz-meta-bar_x"))
+	require.Equal(t, []string{"=?UTF-8?B?w7w=?="}, asWritten(h, "x-amz-meta-bar_x"))
 	require.Equal(t, []string{"gzip"}, h["Content-Encoding"])
 	again, err := ParseMetadata(h.Clone())
 	require.NoError(t, err)
@@ -86,9 +86,9 @@ func TestTagHeader(t *testing.T) {
 	tags, err := ParseTagHeader("a=1&b%20c=x+y&empty")
 	require.NoError(t, err)
 	require.Equal(t, []Tag{{"a", "1"}, {"b c", "x y"}, {"empty", ""}}, tags)
-	eleven := strings.Repeat("k&", 11)
+	eleven := "a&b&c&d&e&f&g&h&i&j&k"
 	for s, code := range map[string]Code{
-		"a=1&a=2": CodeInvalidTag, "=v": CodeInvalidTag, "aws:x=1": CodeInvalidTag, "a=<b>": CodeInvalidTag, "a=%zz": CodeInvalidArgument,
+		"a=1&a=2": CodeInvalidArgument, "=v": CodeInvalidArgument, "aws:x=1": CodeInvalidTag, "a=<b>": CodeInvalidTag, "a=%zz": CodeInvalidArgument,
 		eleven: CodeBadRequest, strings.Repeat("k", 129) + "=v": CodeInvalidTag, "k=" + strings.Repeat("v", 257): CodeInvalidTag,
 	} {
 		_, err := ParseTagHeader(s)

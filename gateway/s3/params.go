@@ -23,6 +23,7 @@ type ListParams struct {
 	Marker            string // v1, as sent
 	StartAfter        string // v2, as sent
 	Token             string // v2 continuation-token, as sent
+	HasToken          bool   // it was sent; an empty one is none, but is answered with
 
 	// After is where the page begins: at the first key greater than it, "" for the start. With AfterPrefix it is a common
 	// prefix and the page begins after all keys that have it as prefix.
@@ -49,8 +50,10 @@ func ParseList(q Query, v2 bool) (p ListParams, err error) {
 	p.StartAfter = q.Get("start-after")
 	p.After, p.AfterPrefix = p.StartAfter, isCommonPrefix(p.StartAfter, p.Prefix, p.Delimiter)
 	if token, ok := q.Lookup("continuation-token"); ok {
-		p.Token = token
-		p.After, p.AfterPrefix, err = parseToken(token)
+		p.Token, p.HasToken = token, true
+		if token != "" {
+			p.After, p.AfterPrefix, err = parseToken(token)
+		}
 	}
 	return p, err
 }

@@ -30,6 +30,12 @@ func TestParseList(t *testing.T) {
 	require.Equal(t, "a", p.StartAfter)
 	require.Equal(t, 1000, p.MaxKeys)
 
+	p, err = ParseList(query(t, "start-after=a&continuation-token="), true) // an empty token is none, but is echoed
+	require.NoError(t, err)
+	require.Equal(t, "a", p.After)
+	require.Contains(t, string(AppendList(nil, &ListResult{Params: &p})), "<ContinuationToken></ContinuationToken>")
+	require.NotContains(t, string(AppendList(nil, &ListResult{Params: &ListParams{V2: true}})), "ContinuationToken")
+
 	for _, raw := range []string{"max-keys=-1", "max-keys=x", "max-keys=1.5", "max-keys=+1", "max-keys=99999999999999999999", "max-keys=2147483648",
 		"encoding-type=base64"} {
 		for _, v2 := range []bool{false, true} {
@@ -65,6 +71,10 @@ func TestTokens(t *testing.T) {
 		_, _, err := parseToken(bad)
 		requireCode(t, err, CodeInvalidArgument, 400, bad)
 		_, err = ParseList(Query{{"continuation-token", bad}}, true)
+		if bad == "" {
+			require.NoError(t, err)
+			continue
+		}
 		requireCode(t, err, CodeInvalidArgument, 400, bad)
 	}
 }

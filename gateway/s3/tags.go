@@ -11,22 +11,29 @@ import (
 // Tag is a key and value of an object's or bucket's tag set.
 type Tag struct{ Key, Value string }
 
-// ParseTagHeader reads x-amz-tagging ("k=v&k2=v2", URL-encoded) and checks it like ParseTagging. Not well-formed: 400
-// InvalidArgument.
+// ParseTagHeader reads x-amz-tagging ("k=v&k2=v2", URL-encoded) and checks it like ParseTagging. Not well-formed, an empty key or
+// one given twice: 400 InvalidArgument.
 func ParseTagHeader(s string) ([]Tag, error) {
 	q, err := ParseQuery(s)
 	if err != nil {
-		return nil, InvalidArgument("x-amz-tagging", s,
-			"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
+		return nil, badTagHeader(s)
 	}
 	tags := make([]Tag, len(q))
 	for i, p := range q {
+		if _, twice := q[:i].Lookup(p.Name); twice || p.Name == "" {
+			return nil, badTagHeader(s)
+		}
 		tags[i] = Tag{p.Name, p.Value}
 	}
 	if err := checkTags(tags); err != nil {
 		return nil, err
 	}
 	return tags, nil
+}
+
+func badTagHeader(s string) *Error {
+	return InvalidArgument("x-amz-tagging", s,
+		"The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.")
 }
 
 // ParseTagging reads the body of PutObjectTagging. 400 MalformedXML; InvalidTag (key 1 to 128 characters, value to 256, allowed
