@@ -89,6 +89,9 @@ func TestErrorTable(t *testing.T) {
 		{200, "", "PUT", "/bkt/k", hello, []string{"x-amz-storage-class", "STANDARD", "x-amz-acl", "private"}},
 		{403, "AccessDenied", "GET", "/bkt/k", nil, []string{"x-amz-expected-bucket-owner", "222222222222"}},
 		{200, "", "GET", "/bkt/k", nil, []string{"x-amz-expected-bucket-owner", "111111111111"}},
+		{400, "InvalidBucketOwnerAWSAccountID", "GET", "/bkt/k", nil, []string{"x-amz-expected-bucket-owner", "alice-id"}},
+		{400, "InvalidBucketOwnerAWSAccountID", "GET", "/bkt", nil, []string{"x-amz-expected-bucket-owner", ""}},
+		{400, "InvalidBucketOwnerAWSAccountID", "PUT", "/bkt/c", nil, []string{"x-amz-copy-source", "/bkt/k", "x-amz-source-expected-bucket-owner", "1111111111112"}},
 		{403, "AccessDenied", "PUT", "/bkt/c", nil, []string{"x-amz-copy-source", "/bkt/k", "x-amz-source-expected-bucket-owner", "222222222222"}},
 		{404, "NoSuchBucket", "GET", "/no-such-bucket", nil, nil},
 		{404, "NoSuchBucket", "PUT", "/no-such-bucket/k", hello, nil},
@@ -236,6 +239,7 @@ func TestAnonymous(t *testing.T) {
 	f.want(f.send(f.request("GET", "/no-such-bucket/k", nil)), 404, "NoSuchBucket")
 	f.want(f.send(f.request("OPTIONS", "/bkt/k", nil, "Origin", "http://x", "Access-Control-Request-Method", "GET")), 403, "AccessForbidden")
 	f.want(f.send(f.request("OPTIONS", "/bkt/k", nil)), 400, "BadRequest")
+	f.want(f.send(f.request("GET", "/bkt/k", nil, "Authorization", "")), 403, "AccessDenied") // a field, so not anonymous; but it names no type
 }
 
 func TestOtherRegion(t *testing.T) {

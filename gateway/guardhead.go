@@ -30,7 +30,8 @@ func unfinishedHead(b []byte) *refusal {
 	return nil
 }
 
-// parseHead checks a whole head, its empty line included, and finds the framing of the body.
+// parseHead checks a whole head, its empty line included, and finds the framing of the body. It blanks expectations that are
+// ignored.
 // Source: RFC 9112, sections 2.2, 3, 5 and 6.3.
 func parseHead(b []byte) (h head, r *refusal) {
 	end := bytes.Index(b, []byte("\r\n"))
@@ -53,6 +54,9 @@ func parseHead(b []byte) (h head, r *refusal) {
 		}
 		if r := f.add(name, value); r != nil {
 			return h, r
+		}
+		if len(name) == len("Expect") && strings.EqualFold(string(name), "Expect") {
+			ignoreExpectation(value)
 		}
 		rest = rest[end+2:]
 	}
@@ -90,6 +94,14 @@ func parseField(line []byte) (name, value []byte, r *refusal) {
 		}
 	}
 	return name, bytes.Trim(value, " \t"), nil
+}
+
+// ignoreExpectation blanks, where it stands, an expectation other than 100-continue, which net/http would answer with a bare 417.
+// A server may ignore it (RFC 9110, section 10.1.1), and S3 does.
+func ignoreExpectation(value []byte) {
+	if !strings.Contains(strings.ToLower(string(value)), "100-continue") {
+		copy(value, bytes.Repeat([]byte(" "), len(value)))
+	}
 }
 
 // framing gathers the fields that say where a body ends.

@@ -157,11 +157,21 @@ func (c *call) authorize(row *metapb.BucketRow, action iam.Action, expectedOwner
 	if len(want) == 0 {
 		return nil
 	}
+	for _, id := range want {
+		if !isAccountID(id) {
+			return s3.Errorf(s3.CodeInvalidBucketOwnerAWSAccountID, "The value of the expected bucket owner parameter must be an AWS Account ID... [%s]", id)
+		}
+	}
 	owner := c.s.directory.ByID(row.GetOwner())
 	if owner == nil || len(want) != 1 || want[0] != owner.AccountID {
 		return s3.NewError(s3.CodeAccessDenied, "")
 	}
 	return nil
+}
+
+// isAccountID says whether s is 12 digits.
+func isAccountID(s string) bool {
+	return len(s) == 12 && strings.Trim(s, "0123456789") == ""
 }
 
 // Headers that name the account that must own a bucket.

@@ -120,6 +120,27 @@ func TestExpectContinue(t *testing.T) {
 	}
 }
 
+// Another expectation than 100-continue is not met, nor does it matter: net/http would answer 417 without a request id.
+// Source: RFC 9110, section 10.1.1.
+func TestOtherExpectations(t *testing.T) {
+	f := newFront(t)
+	f.expect(200, "", "PUT", "/bkt", nil)
+	c, r := f.dial()
+	for _, v := range []string{"200", "", "100-continue, other", "nonsense=1"} {
+		head := strings.TrimSuffix(f.signedHead("/bkt/k", 5), "\r\n") + "eXpect: " + v + "\r\n\r\n"
+		_, err := io.WriteString(c, head)
+		require.NoError(t, err)
+		if strings.HasPrefix(v, "100") {
+			resp, err := http.ReadResponse(r, nil)
+			require.NoError(t, err)
+			require.Equal(t, 100, resp.StatusCode)
+		}
+		_, err = io.WriteString(c, "hello")
+		require.NoError(t, err)
+		f.want(readAnswer(t, r), 200, "")
+	}
+}
+
 // net/http sends no 100 when the body is empty; botocore, having waited for it in vain, misreads the next answer on the connection.
 func TestExpectContinueOfAnEmptyBody(t *testing.T) {
 	f := newFront(t)

@@ -48,7 +48,7 @@ var attacksOnHeader = []struct {
 	{"sigv4a", replaceAuth("AWS4-HMAC-SHA256 ", "AWS4-ECDSA-P256-SHA256 "), CodeInvalidArgument, 400},
 	{"sigv2", func(r *Request) { r.Header.Set("Authorization", "AWS AKID:c2ln") }, CodeInvalidRequest, 400},
 	{"basic", func(r *Request) { r.Header.Set("Authorization", "Basic YTpi") }, CodeInvalidArgument, 400},
-	{"empty authorization", func(r *Request) { r.Header.Set("Authorization", "") }, CodeInvalidArgument, 400},
+	{"empty authorization", func(r *Request) { r.Header.Set("Authorization", "") }, CodeAccessDenied, 403},
 	{"unsigned copy source", func(r *Request) { r.Header.Set("X-Amz-Copy-Source", "/b/k") }, CodeAccessDenied, 403},
 	{"unsigned non-canonical name", func(r *Request) { r.Header["x-aMz-copy-source"] = []string{"/b/k"} }, CodeAccessDenied, 403},
 	{"unsigned host", replaceAuth("host;", ""), CodeAccessDenied, 403},

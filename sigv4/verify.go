@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -108,8 +109,11 @@ func (v *Verifier) Verify(r *Request, service string) (*Result, error) {
 }
 
 func refuseUnknown(_ *Verifier, r *Request, _ string) (*Result, error) {
-	if len(r.Header["Authorization"]) == 0 {
+	switch a := r.Header["Authorization"]; {
+	case len(a) == 0:
 		return nil, errToken()
+	case strings.Trim(a[0], " \t") == "":
+		return nil, newError(CodeAccessDenied, "Access Denied")
 	}
 	return nil, newError(CodeInvalidArgument, "Unsupported Authorization Type").with("ArgumentName", "Authorization")
 }

@@ -22,6 +22,7 @@ const (
 	CodeInvalidAccessKeyId                             Code = "InvalidAccessKeyId"
 	CodeInvalidArgument                                Code = "InvalidArgument"
 	CodeInvalidBucketName                              Code = "InvalidBucketName"
+	CodeInvalidBucketOwnerAWSAccountID                 Code = "InvalidBucketOwnerAWSAccountID"
 	CodeInvalidBucketState                             Code = "InvalidBucketState"
 	CodeInvalidDigest                                  Code = "InvalidDigest"
 	CodeInvalidLocationConstraint                      Code = "InvalidLocationConstraint"
@@ -101,6 +102,7 @@ var codes = map[Code]codeInfo{
 	CodeInvalidAccessKeyId:                             {403, "The access key ID that you provided does not exist in our records."},
 	CodeInvalidArgument:                                {400, "Invalid Argument"},
 	CodeInvalidBucketName:                              {400, "The specified bucket is not valid."},
+	CodeInvalidBucketOwnerAWSAccountID:                 {400, "The value of the expected bucket owner parameter must be an AWS account ID."},
 	CodeInvalidBucketState:                             {409, "The request is not valid for the current state of the bucket."},
 	CodeInvalidDigest:                                  {400, "The Content-MD5 or checksum value that you specified is not valid."},
 	CodeInvalidLocationConstraint:                      {400, "The specified location constraint is not valid."},

@@ -22,7 +22,7 @@ func TestEveryCodeHasItsStatus(t *testing.T) {
 			MalformedXML MaxMessageLengthExceeded KeyTooLongError InvalidURI InvalidBucketName MetadataTooLarge
 			RequestHeaderSectionTooLarge InvalidTag BadRequest InvalidToken ExpiredToken InvalidStorageClass
 			InvalidLocationConstraint RequestTimeout AccessControlListNotSupported InvalidPolicyDocument MalformedPOSTRequest
-			MaxPostPreDataLengthExceededError`,
+			MaxPostPreDataLengthExceededError InvalidBucketOwnerAWSAccountID`,
 		403: "AccessDenied SignatureDoesNotMatch InvalidAccessKeyId RequestTimeTooSkewed AccessForbidden InvalidObjectState",
 		404: `NoSuchBucket NoSuchKey NoSuchVersion NoSuchUpload NoSuchBucketPolicy NoSuchLifecycleConfiguration
 			NoSuchCORSConfiguration NoSuchTagSet NoSuchWebsiteConfiguration NoSuchPublicAccessBlockConfiguration
