@@ -93,7 +93,7 @@ func FuzzRaftLogDecode(f *testing.F) {
 
 // FuzzEntryDecode: no bytes make the command decoder panic, and what decodes survives another round.
 func FuzzEntryDecode(f *testing.F) {
-	p := newProposer(nil, func() bool { return true }, func() time.Time { return time.UnixMilli(5) })
+	p := newProposer(nil, func() bool { return true }, func() time.Time { return time.UnixMilli(5) }, nil)
 	defer p.close(0)
 	raw, err := encodeCommand(sizedCommand("key", 10))
 	must(f, err)

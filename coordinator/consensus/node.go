@@ -127,7 +127,7 @@ func (n *Node) startRaft() error {
 		return err
 	}
 	n.reads = &reads{self: n.id, raft: raftView{n.raft}, ask: n.opts.Confirmer}
-	n.props = newProposer(func(b []byte) applyFuture { return n.raft.Apply(b, enqueueMax) }, n.Leads, n.opts.Now)
+	n.props = newProposer(func(b []byte) applyFuture { return n.raft.Apply(b, enqueueMax) }, n.Leads, n.opts.Now, n.alone)
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchLogSize)
 	return nil
@@ -144,6 +144,12 @@ func (n *Node) newestSnapshot() uint64 {
 		return 0
 	}
 	return m.Index
+}
+
+// alone says whether an entry is committed once it is stored here.
+func (n *Node) alone() bool {
+	f := n.raft.GetConfiguration()
+	return f.Error() == nil && len(f.Configuration().Servers) == 1
 }
 
 // raftView is Raft as reads see it.

@@ -46,11 +46,14 @@ const (
 	proposalWithdrawn = 2
 )
 
-// proposer groups commands into entries: while groupsInFlight are on their way, the next group gathers. There is no timer.
+// proposer groups commands into entries: while groupsInFlight are on their way, the next group gathers. There is no timer. A
+// coordinator that is alone has one entry on its way: nothing is gained by storing one while the other is applied, as both keep
+// the same cores busy, and groups of twice the size cost less (PUT 1 KiB, 16 clients, 2 cores: 2.7 K/s with two, 3.3 K/s with one).
 type proposer struct {
 	apply    func(entry []byte) applyFuture
 	isLeader func() bool
 	now      func() time.Time
+	alone    func() bool // no one else has to store an entry; nil: never
 
 	queue  chan *proposal
 	slots  chan struct{}
@@ -69,9 +72,9 @@ type applyFuture interface {
 	Response() any
 }
 
-func newProposer(apply func([]byte) applyFuture, isLeader func() bool, now func() time.Time) *proposer {
+func newProposer(apply func([]byte) applyFuture, isLeader func() bool, now func() time.Time, alone func() bool) *proposer {
 	p := &proposer{
-		apply: apply, isLeader: isLeader, now: now,
+		apply: apply, isLeader: isLeader, now: now, alone: alone,
 		queue: make(chan *proposal, proposalsMax), slots: make(chan struct{}, groupsInFlight),
 		stop: make(chan struct{}), killed: make(chan struct{}),
 	}
@@ -197,9 +200,11 @@ func (p *proposer) run() {
 				return
 			}
 		}
-		select {
-		case p.slots <- struct{}{}:
-		case <-p.stop:
+		slots := 1
+		if p.alone != nil && p.alone() {
+			slots = groupsInFlight
+		}
+		if !p.acquire(slots) {
 			p.refuse(first)
 			p.refuseQueued()
 			return
@@ -207,10 +212,29 @@ func (p *proposer) run() {
 		var group []*proposal
 		group, carried = p.gather(first)
 		if len(group) == 0 {
-			<-p.slots
+			p.release(slots)
 			continue
 		}
-		p.send(group)
+		p.send(group, slots)
+	}
+}
+
+// acquire takes n slots; only the loop does, until close. false: stop.
+func (p *proposer) acquire(n int) bool {
+	for i := range n {
+		select {
+		case p.slots <- struct{}{}:
+		case <-p.stop:
+			p.release(i)
+			return false
+		}
+	}
+	return true
+}
+
+func (p *proposer) release(n int) {
+	for range n {
+		<-p.slots
 	}
 }
 
@@ -237,10 +261,10 @@ func (p *proposer) gather(first *proposal) (group []*proposal, carried *proposal
 }
 
 // send proposes a group; a goroutine waits for its entry and hands out the results.
-func (p *proposer) send(group []*proposal) {
+func (p *proposer) send(group []*proposal, slots int) {
 	f := p.apply(p.encodeEntry(group))
 	go func() {
-		defer func() { <-p.slots }()
+		defer p.release(slots)
 		results, err := entryOutcome(f, len(group))
 		for i, q := range group {
 			if err != nil {

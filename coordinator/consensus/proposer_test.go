@@ -73,7 +73,7 @@ func always() bool { return true }
 func TestCommandsGatherWhileTwoEntriesAreOnTheirWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeRaft{held: true}
-		p := newProposer(r.apply, always, time.Now)
+		p := newProposer(r.apply, always, time.Now, nil)
 		var wg sync.WaitGroup
 		propose := func(key string) {
 			wg.Go(func() {
@@ -104,6 +104,43 @@ func TestCommandsGatherWhileTwoEntriesAreOnTheirWay(t *testing.T) {
 	})
 }
 
+// TestAloneOneEntryIsOnItsWay, until others have to store entries too.
+func TestAloneOneEntryIsOnItsWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &fakeRaft{held: true}
+		var together atomic.Bool
+		p := newProposer(r.apply, always, time.Now, func() bool { return !together.Load() })
+		var wg sync.WaitGroup
+		for i := range 10 {
+			wg.Go(func() {
+				if _, err := p.propose(t.Context(), sizedCommand(fmt.Sprint("k", i), 10)); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		if len(r.entries) != 1 {
+			t.Fatalf("%d entries are on their way", len(r.entries))
+		}
+		together.Store(true) // the loop has asked already for the one that waits
+		close(r.futures[0].ready)
+		synctest.Wait()
+		wg.Go(func() { _, _ = p.propose(t.Context(), sizedCommand("more", 10)) })
+		synctest.Wait()
+		if len(r.entries) != 2 || len(r.entries[1].Commands) != 9 {
+			t.Fatalf("%d entries, the last of %d commands", len(r.entries), len(r.entries[len(r.entries)-1].Commands))
+		}
+		close(r.futures[1].ready)
+		synctest.Wait()
+		r.mu.Lock()
+		r.held = false
+		r.mu.Unlock()
+		close(r.futures[2].ready)
+		wg.Wait()
+		p.close(time.Second)
+	})
+}
+
 // TestGroupsAreBounded by commands and by bytes; one large command goes alone; a larger one is refused.
 func TestGroupsAreBounded(t *testing.T) {
 	for _, x := range []struct {
@@ -118,7 +155,7 @@ func TestGroupsAreBounded(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := &fakeRaft{held: true}
-				p := newProposer(r.apply, always, time.Now)
+				p := newProposer(r.apply, always, time.Now, nil)
 				var wg sync.WaitGroup
 				for i := range x.commands {
 					wg.Go(func() {
@@ -147,7 +184,7 @@ func TestGroupsAreBounded(t *testing.T) {
 			})
 		})
 	}
-	p := newProposer(new(fakeRaft).apply, always, time.Now)
+	p := newProposer(new(fakeRaft).apply, always, time.Now, nil)
 	defer p.close(time.Second)
 	if _, err := p.propose(t.Context(), sizedCommand("k", commandBytesMax)); !errs.Is(err, errs.LimitExceeded) {
 		t.Fatalf("a command above the limit: %v", err)
@@ -158,7 +195,7 @@ func TestGroupsAreBounded(t *testing.T) {
 func TestStampsNeverRunBackwards(t *testing.T) {
 	var now atomic.Int64
 	r := new(fakeRaft)
-	p := newProposer(r.apply, always, func() time.Time { return time.UnixMilli(now.Load()) })
+	p := newProposer(r.apply, always, func() time.Time { return time.UnixMilli(now.Load()) }, nil)
 	defer p.close(time.Second)
 	for _, ms := range []int64{100, 50, 200, 150} {
 		now.Store(ms)
@@ -187,13 +224,13 @@ func TestFailuresAreClassified(t *testing.T) {
 		raft.ErrAbortedByRestore:             errs.IndeterminateResult,
 		errors.New("disk on fire"):           errs.IndeterminateResult,
 	} {
-		p := newProposer((&fakeRaft{err: err}).apply, always, time.Now)
+		p := newProposer((&fakeRaft{err: err}).apply, always, time.Now, nil)
 		if _, got := p.propose(t.Context(), sizedCommand("k", 1)); !errs.Is(got, want) {
 			t.Errorf("%v is %v, expected %v", err, errs.KindOf(got), want)
 		}
 		p.close(time.Second)
 	}
-	p := newProposer(new(fakeRaft).apply, func() bool { return false }, time.Now)
+	p := newProposer(new(fakeRaft).apply, func() bool { return false }, time.Now, nil)
 	defer p.close(time.Second)
 	if _, err := p.propose(t.Context(), sizedCommand("k", 1)); !errs.Is(err, errs.NotLeader) {
 		t.Errorf("not leading: %v", err)
@@ -204,7 +241,7 @@ func TestFailuresAreClassified(t *testing.T) {
 func TestWhoGivesUpEarlyWasNotProposed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeRaft{held: true}
-		p := newProposer(r.apply, always, time.Now)
+		p := newProposer(r.apply, always, time.Now, nil)
 		ctx, cancel := context.WithCancel(t.Context())
 		errors := make(chan error, 10)
 		for range 5 {
@@ -238,7 +275,7 @@ func TestWhoGivesUpEarlyWasNotProposed(t *testing.T) {
 func TestCloseWaitsForNothingForever(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &fakeRaft{held: true}
-		p := newProposer(r.apply, always, time.Now)
+		p := newProposer(r.apply, always, time.Now, nil)
 		kinds := make(chan errs.Kind, 8)
 		for range 6 {
 			go func() {

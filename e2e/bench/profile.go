@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// profile repeats a load and writes DIR/OP-SIZE-CLIENTS.cpu meanwhile, .allocs (all since the start) afterwards.
+// profile repeats a load and writes DIR/OP-SIZE-CLIENTS.cpu meanwhile, .allocs and .metrics (all since the start) afterwards.
 func profile(ctx context.Context, dir string, l load, s *server) error {
 	name := filepath.Join(dir, fmt.Sprintf("%s-%d-%d", l.op, l.size, l.clients))
 	l.length = max(l.length, 5*time.Second)
@@ -24,6 +24,9 @@ func profile(ctx context.Context, dir string, l load, s *server) error {
 	}
 	if err == nil {
 		err = s.fetch(ctx, "/debug/pprof/allocs", name+".allocs")
+	}
+	if err == nil {
+		err = s.fetch(ctx, "/metrics", name+".metrics")
 	}
 	return err
 }
