@@ -59,7 +59,7 @@ func TestAnyOtherCredentialIsRefused(t *testing.T) {
 		status  int
 	}{
 		"bearer":           {"/k", []string{"Authorization", "Bearer x"}, 400},
-		"empty":            {"/k", []string{"Authorization", ""}, 400},
+		"empty":            {"/k", []string{"Authorization", ""}, 403},
 		"bad base64":       {"/k", []string{"Authorization", "Basic ???"}, 400},
 		"no colon":         {"/k", []string{"Authorization", "Basic cm9vdA=="}, 400},
 		"two":              {"/k", []string{"Authorization", basic, "Authorization", basic}, 400},

@@ -31,9 +31,7 @@ func (n *Node) accounts() error {
 			return err
 		}
 		key, secret = stored.AccessKey, stored.SecretKey
-		if made {
-			n.printCredentials(key, secret)
-		}
+		n.made = made
 	}
 	id, account := config.DefaultIDs(rootName)
 	n.users = []iam.User{{
@@ -55,7 +53,8 @@ func (n *Node) accounts() error {
 }
 
 // printCredentials shows new credentials, once, with lines to paste.
-func (n *Node) printCredentials(key, secret string) {
+func (n *Node) printCredentials() {
+	key, secret := n.users[0].AccessKey, n.users[0].SecretKey
 	scheme := "http"
 	if n.cfg.TLS() {
 		scheme = "https"
@@ -70,7 +69,7 @@ func (n *Node) printCredentials(key, secret string) {
   echo hello | curl -u %[2]s:%[3]s -T - %[5]s://%[7]s/greeting
   curl -u %[2]s:%[3]s %[5]s://%[7]s/greeting
 
-`, n.dir.Path, key, secret, n.cfg.Region, scheme, reachable(n.cfg.S3), reachable(n.cfg.REST))
+`, n.dir.Path, key, secret, n.cfg.Region, scheme, reachable(n.s3L.Addr().String()), reachable(n.restL.Addr().String()))
 }
 
 // reachable is an address to paste for a listen address.

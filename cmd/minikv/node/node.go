@@ -46,7 +46,8 @@ type Node struct {
 	opt   Options
 	log   *zap.Logger
 	dir   *datadir.Dir
-	users []iam.User
+	users []iam.User // root first
+	made  bool       // root's credentials were made by this start
 
 	storage *storage
 	s3      *gateway.Server
@@ -90,7 +91,7 @@ func (n *Node) close() error {
 	return errors.Join(all...)
 }
 
-// prepare does what needs no store: log, data directory, credentials, sockets.
+// prepare does what needs no store: log, data directory, sockets, credentials.
 func (n *Node) prepare() (err error) {
 	if n.opt.Log == nil {
 		n.opt.Log = os.Stderr
@@ -107,10 +108,10 @@ func (n *Node) prepare() (err error) {
 		return err
 	}
 	n.onClose("the data directory", n.dir.Close)
-	if err := n.accounts(); err != nil {
+	if err := n.listen(); err != nil {
 		return err
 	}
-	return n.listen()
+	return n.accounts()
 }
 
 // exit is for failures after which not even closing is safe (N3).
@@ -250,6 +251,9 @@ func (n *Node) announce() {
 	scheme := "http"
 	if n.cfg.TLS() {
 		scheme = "https"
+	}
+	if n.made {
+		n.printCredentials()
 	}
 	fmt.Fprintf(n.opt.Out, "S3    %s://%s\nREST  %s://%s\n", scheme, n.s3L.Addr(), scheme, n.restL.Addr())
 	n.log.Info("ready", zap.String("s3", n.s3L.Addr().String()), zap.String("rest", n.restL.Addr().String()),
