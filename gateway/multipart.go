@@ -216,14 +216,14 @@ func (c *call) listParts() error {
 	ans, err := c.s.objects.ListParts(c.r.Context(), &metapb.ListPartsQuery{
 		Bucket: string(c.bucket), Key: string(c.key), UploadId: id[:], After: p.Marker, Limit: uint32(max(p.MaxParts, 1)),
 	})
-	if errs.Is(err, errs.NoSuchUpload) {
-		return c.uploadError(iam.ListMultipartUploadParts, err)
-	}
 	if err != nil {
 		return err
 	}
 	if err := c.authorize(ans.Bucket, iam.ListMultipartUploadParts, expectedOwner); err != nil {
 		return err
+	}
+	if ans.Upload == nil {
+		return errs.E("gateway.listParts", errs.NoSuchUpload, "")
 	}
 	res := s3.PartsResult{
 		Bucket: string(c.bucket), Key: string(c.key), Params: &p, OwnerID: ans.Upload.GetOwner(), OwnerName: c.s.ownerName(ans.Upload.GetOwner()),
