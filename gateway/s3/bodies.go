@@ -180,7 +180,7 @@ type CompletePart struct {
 }
 
 // ParseComplete reads the body of CompleteMultipartUpload. 400 MalformedXML (no parts, too many, a number outside 1 to 10,000),
-// InvalidPartOrder, InvalidPart (an ETag that is none), InvalidRequest (two checksums for a part, a malformed one).
+// InvalidPartOrder, InvalidPart (an ETag or a checksum that is none), InvalidRequest (two checksums for a part).
 func ParseComplete(body []byte) ([]CompletePart, error) {
 	var parts []CompletePart
 	err := parseXML(body, "CompleteMultipartUpload", func(x *xmlReader) error {
@@ -255,8 +255,8 @@ func (p *CompletePart) setChecksum(name, s string) error {
 			continue
 		}
 		c, err := digest.Parse(a, s)
-		if err != nil || c.Type == digest.Composite {
-			return Errorf(CodeInvalidRequest, "Value for %s of a part is invalid.", name)
+		if err != nil || c.Type == digest.Composite { // no part has it
+			return NewError(CodeInvalidPart, "").With(name, s)
 		}
 		if !p.Checksum.IsZero() {
 			return NewError(CodeInvalidRequest, "A part has more than one checksum.")

@@ -196,7 +196,7 @@ func TestParseComplete(t *testing.T) {
 		{completeBody("<PartNumber>2</PartNumber>"+e, "<PartNumber>2</PartNumber>"+e), CodeInvalidPartOrder, 400},
 		{completeBody("<PartNumber>1</PartNumber><ETag>nonsense</ETag>"), CodeInvalidPart, 400},
 		{completeBody("<PartNumber>1</PartNumber><ETag>" + tagA + "-2</ETag>"), CodeInvalidPart, 400},
-		{completeBody("<PartNumber>1</PartNumber><ChecksumCRC32>x</ChecksumCRC32>" + e), CodeInvalidRequest, 400},
+		{completeBody("<PartNumber>1</PartNumber><ChecksumCRC32>x</ChecksumCRC32>" + e), CodeInvalidPart, 400},
 		{completeBody("<PartNumber>1</PartNumber><ChecksumCRC32C>" + sum.String() + "</ChecksumCRC32C><ChecksumCRC32>" + sum.String() + "</ChecksumCRC32>" + e), CodeInvalidRequest, 400},
 		{completeBody("<PartNumber>1</PartNumber><ChecksumSHA512>x</ChecksumSHA512>" + e), CodeNotImplemented, 501},
 	} {

@@ -72,7 +72,7 @@ func TestNames(t *testing.T) {
 	}
 	require.NoError(t, name("abc", strings.Repeat("k", 1024)))
 	requireCode(t, name("abc", strings.Repeat("k", 1025)), CodeKeyTooLongError, 400)
-	for _, b := range []string{"", "ab", "A-bucket", "a_b_c", "-abc", "abc-", "a..b", "1.2.3.4", "xn--abc", strings.Repeat("a", 64), "abc-s3alias"} {
+	for _, b := range []string{"", "ab", "A-bucket", "a_b_c", "-abc", "abc-", "a..b", "a.-b", "a-.b", "1.2.3.4", "xn--abc", strings.Repeat("a", 64), "abc-s3alias"} {
 		requireCode(t, name(b, "k"), CodeInvalidBucketName, 400, b)
 	}
 	_, _, err := (&Target{Level: LevelService}).Names()

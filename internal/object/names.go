@@ -58,8 +58,10 @@ func ParseBucket(s string) (Bucket, error) {
 			return "", errs.E(op, errs.Invalid, "a bucket name has lower-case letters, digits, hyphens and periods, and begins and ends with a letter or digit")
 		}
 	}
-	if strings.Contains(s, "..") {
-		return "", errs.E(op, errs.Invalid, "a bucket name has no two periods side by side")
+	for _, p := range []string{"..", ".-", "-."} { // every label begins and ends with a letter or digit
+		if strings.Contains(s, p) {
+			return "", errs.E(op, errs.Invalid, "a bucket name has no period beside a period or hyphen")
+		}
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return "", errs.E(op, errs.Invalid, "a bucket name is not an IP address")
