@@ -21,6 +21,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gorilla/mux"
@@ -55,6 +56,7 @@ const (
 	idleTimeoutDefault = 60 * time.Second
 	headTimeout        = 30 * time.Second
 	keepAliveTimeout   = 3 * time.Minute
+	afterCutTimeout    = 5 * time.Second
 )
 
 // Server answers S3 requests. Safe for concurrent use.
@@ -72,6 +74,7 @@ type Server struct {
 	router    *mux.Router
 	http      *http.Server
 	ids       idSource
+	running   sync.WaitGroup // requests, which may outlive their connections
 }
 
 // New makes a Server; call Serve, or use it as an http.Handler.
@@ -165,14 +168,28 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		_ = s.http.Close() // the first error says it
+		s.await(afterCutTimeout)
 	}
 	return err
+}
+
+// await waits for the requests that were cut off to notice it.
+func (s *Server) await(most time.Duration) {
+	ended := make(chan struct{})
+	go func() { s.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(most):
+		s.log.Warn("requests go on after their connections were closed")
+	}
 }
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r, start: time.Now(), id: s.ids.next()}
 	s.metrics.inFlight.Inc()
+	s.running.Add(1)
+	defer s.running.Done()
 	defer c.finish()
 	var m mux.RouteMatch
 	s.router.Match(r, &m)     // always: there is a handler for what is not found

@@ -53,6 +53,8 @@ func (s *Server) bind(operation string, h handlerFunc) http.Handler {
 		if s.cfg.Requests != nil {
 			s.cfg.Requests.Begin()
 		}
+		s.running.Add(1)
+		defer s.running.Done()
 		defer c.finish(operation, began)
 		if err := c.run(h); err != nil {
 			c.fail(err)
@@ -94,12 +96,12 @@ func (c *call) finish(operation string, began time.Time) {
 }
 
 func (c *call) log(operation string, status int, took time.Duration, broken bool) {
-	level := zap.DebugLevel
+	level := zap.InfoLevel
 	switch {
-	case status >= 500 && status != http.StatusNotImplemented:
+	case status >= 500 && status != http.StatusNotImplemented || broken:
 		level = zap.WarnLevel
-	case status == http.StatusForbidden || status == http.StatusUnauthorized:
-		level = zap.InfoLevel // every denial is found again
+	case status == http.StatusOK && (operation == "live" || operation == "ready" || operation == "metrics"):
+		level = zap.DebugLevel // asked every few seconds
 	}
 	e := c.s.cfg.Log.Check(level, "request")
 	if e == nil {

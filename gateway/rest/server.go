@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -75,6 +76,7 @@ type Server struct {
 	origin   *http.CrossOriginProtection
 	draining atomic.Bool
 	batches  *semaphore.Weighted // bytes
+	running  sync.WaitGroup      // requests, which may outlive their connections
 }
 
 // New makes a server. Serve it, then Shutdown.
@@ -121,10 +123,24 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
 	if err := s.http.Shutdown(ctx); err != nil {
-		s.http.Close()
+		_ = s.http.Close() // the first error says it
+		s.await(afterCutTimeout)
 		return errs.Wrap("rest.Shutdown", err)
 	}
 	return nil
+}
+
+// afterCutTimeout is how long requests may take to notice that they were cut off.
+const afterCutTimeout = 5 * time.Second
+
+func (s *Server) await(most time.Duration) {
+	ended := make(chan struct{})
+	go func() { s.running.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(most):
+		s.cfg.Log.Warn("requests go on after their connections were closed")
+	}
 }
 
 func ownerOnly(a *iam.Account, _ string, bucket *metapb.BucketRow, _ object.Key) error {
