@@ -15,7 +15,8 @@ import (
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
+	tmtypes "github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
@@ -139,13 +140,12 @@ func TestAWSSDKStreamsOfUnknownLength(t *testing.T) {
 	n := harness.Start(t, harness.Options{TLS: true})
 	c, bucket := n.AWS(), n.Bucket(t)
 	body := noise(3, 17<<20)
-	up := manager.NewUploader(c)
-	_, err := up.Upload(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String("stream"), Body: io.MultiReader(bytes.NewReader(body))})
+	tm := transfermanager.New(c)
+	_, err := tm.UploadObject(t.Context(), &transfermanager.UploadObjectInput{Bucket: &bucket, Key: aws.String("stream"), Body: io.MultiReader(bytes.NewReader(body))})
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(body, get(t, c, bucket, "stream")))
-	down := manager.NewDownloader(c)
-	w := manager.NewWriteAtBuffer(nil)
-	_, err = down.Download(t.Context(), w, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("stream")})
+	w := tmtypes.NewWriteAtBuffer(nil)
+	_, err = tm.DownloadObject(t.Context(), &transfermanager.DownloadObjectInput{Bucket: &bucket, Key: aws.String("stream"), WriterAt: w})
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(body, w.Bytes()))
 }

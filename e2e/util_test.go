@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/smithy-go/middleware"
 	"github.com/stretchr/testify/require"
 
 	"minikv/e2e/harness"
@@ -43,9 +41,4 @@ func dialTo(n *harness.Node) *http.Client {
 			return d.DialContext(ctx, network, addr)
 		},
 	}}
-}
-
-// unsignedPayload makes the SDK send a body that it cannot read twice.
-func unsignedPayload(stack *middleware.Stack) error {
-	return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
 }
