@@ -50,20 +50,26 @@ func (l load) keys() int { return max(16, min(1024, (256<<20)/max(l.size, 1))) }
 func (l load) key(i int) string { return fmt.Sprintf("s%d/%05d", l.size, i%l.keys()) }
 
 func (l load) run(ctx context.Context, s *server) (result, error) {
-	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: l.clients, WriteBufferSize: 256 << 10, ReadBufferSize: 256 << 10, DisableCompression: true}}
-	defer client.CloseIdleConnections()
 	body := make([]byte, l.size)
 	_, _ = rand.Read(body)
 	sum := sha256.Sum256(body)
 	l.sum = hex.EncodeToString(sum[:])
 	if l.op != "PUT" {
-		if err := l.fill(ctx, s, client, body); err != nil {
+		if err := l.fill(ctx, s, body); err != nil {
 			return result{}, err
 		}
 	}
 	runCtx, cancel := context.WithTimeout(ctx, l.length)
 	defer cancel()
 	var next atomic.Int64
+	conns := make([]*conn, l.clients)
+	for i := range conns {
+		var err error
+		if conns[i], err = dial(ctx, s.url); err != nil {
+			return result{}, err
+		}
+		defer func() { _ = conns[i].Close() }()
+	}
 	lat := make([][]time.Duration, l.clients)
 	errs := make([]error, l.clients)
 	cpu := s.cpuSeconds()
@@ -74,7 +80,7 @@ func (l load) run(ctx context.Context, s *server) (result, error) {
 			buf := make([]byte, 256<<10)
 			for runCtx.Err() == nil {
 				at := time.Now()
-				if err := l.once(ctx, s, client, body, buf, int(next.Add(1))); err != nil {
+				if err := l.once(ctx, s, conns[c], body, buf, int(next.Add(1))); err != nil {
 					errs[c] = err
 					return
 				}
@@ -99,7 +105,7 @@ func (l load) run(ctx context.Context, s *server) (result, error) {
 }
 
 // fill writes the keys that a reading load reads.
-func (l load) fill(ctx context.Context, s *server, client *http.Client, body []byte) error {
+func (l load) fill(ctx context.Context, s *server, body []byte) error {
 	put := l
 	put.op = "PUT"
 	s.mu.Lock()
@@ -107,8 +113,13 @@ func (l load) fill(ctx context.Context, s *server, client *http.Client, body []b
 	if s.filled[l.size] {
 		return nil
 	}
+	c, err := dial(ctx, s.url)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
 	for i := range l.keys() {
-		if err := put.once(ctx, s, client, body, nil, i); err != nil {
+		if err := put.once(ctx, s, c, body, make([]byte, 4<<10), i); err != nil {
 			return err
 		}
 	}
@@ -116,35 +127,20 @@ func (l load) fill(ctx context.Context, s *server, client *http.Client, body []b
 	return nil
 }
 
-func (l load) once(ctx context.Context, s *server, client *http.Client, body, buf []byte, i int) error {
-	var r io.Reader
+func (l load) once(ctx context.Context, s *server, c *conn, body, buf []byte, i int) error {
 	payload := sigv4.UnsignedPayload
-	if l.op == "PUT" {
-		r = bytes.NewReader(body)
-		if l.signed {
-			payload = l.sum
-		}
+	if l.op != "PUT" {
+		body = nil
+	} else if l.signed {
+		payload = l.sum
 	}
-	resp, err := send(ctx, client, l.op, s.url+"/"+bucket+"/"+l.key(i)+s.query(l), r, int64(l.size), payload)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
-	n := 0
-	for {
-		m, err := resp.Body.Read(buf[:max(len(buf), 0)])
-		n += m
-		if err == io.EOF || len(buf) == 0 {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: status %d", l.op, resp.StatusCode)
-	}
-	if l.op == "GET" && n != l.size {
+	status, n, err := c.do(ctx, l.op, "/"+bucket+"/"+l.key(i)+s.query(l), body, payload, buf)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", l.op, err)
+	case status != http.StatusOK:
+		return fmt.Errorf("%s: status %d", l.op, status)
+	case l.op == "GET" && n != int64(l.size):
 		return fmt.Errorf("GET: %d bytes, not %d", n, l.size)
 	}
 	return nil

@@ -116,10 +116,13 @@ func nullServer(addr string) {
 	}
 	fmt.Printf("http://%s\n", l.Addr())
 	block := make([]byte, 1<<20)
+	bufs := sync.Pool{New: func() any { return new([64 << 10]byte) }}
 	_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
-			buf := make([]byte, 64<<10)
-			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, buf)
+			buf := bufs.Get().(*[64 << 10]byte)
+			_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, r.Body, buf[:])
+			bufs.Put(buf)
+			w.Header().Set("Content-Length", "0")
 			return
 		}
 		q, _ := sigv4.ParseQuery(r.URL.RawQuery)
