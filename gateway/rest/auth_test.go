@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -139,4 +140,13 @@ func TestTwoLengthsAreRefused(t *testing.T) {
 	got := f.raw("PUT /k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nContent-Length: 6\r\nConnection: close\r\n\r\nhello1")
 	require.True(t, strings.HasPrefix(got, "HTTP/1.1 400"), got)
 	require.Zero(t, f.store.puts)
+}
+
+// What is reserved is documented.
+func TestReservedSegmentsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/rest.md")
+	require.NoError(t, err)
+	for name := range reserved {
+		require.Contains(t, string(doc), "`"+name+"`")
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"minikv/internal/config"
 	"minikv/internal/errs"
 	"minikv/internal/object"
+	"minikv/sigv4"
 )
 
 func TestMain(m *testing.M) {
@@ -358,4 +359,86 @@ func TestReachable(t *testing.T) {
 	for addr, want := range map[string]string{"0.0.0.0:1": "127.0.0.1:1", "[::]:1": "127.0.0.1:1", ":1": "127.0.0.1:1", "10.0.0.1:1": "10.0.0.1:1"} {
 		require.Equal(t, want, reachable(addr))
 	}
+}
+
+// s3Do signs and sends an S3 request.
+func (r *running) s3Do(method, path, body string) (int, string) {
+	r.t.Helper()
+	req, err := http.NewRequest(method, r.s3+path, strings.NewReader(body))
+	require.NoError(r.t, err)
+	_, err = sigv4.Signer{AccessKey: testUser, SecretKey: testSecret, Region: "us-east-1"}.Sign(req, sigv4.UnsignedPayload, time.Now())
+	require.NoError(r.t, err)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	require.NoError(r.t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(r.t, err)
+	return resp.StatusCode, string(b)
+}
+
+// REST and S3 show the same objects; the bound bucket cannot be deleted.
+func TestSameObjectsOnBothPorts(t *testing.T) {
+	r := start(t, testConfig(t))
+	status, text := r.s3Do("PUT", "/minikv/a%20b/ü", "from S3")
+	require.Equal(t, 200, status, text)
+	status, text = r.do("GET", "/a%20b/ü", "")
+	require.Equal(t, "from S3", text, status)
+	r.do("PUT", "/health%2Fx", "refused")
+	r.do("PUT", "/kv/health/x", "from REST")
+	status, text = r.s3Do("GET", "/minikv/health/x", "")
+	require.Equal(t, "from REST", text, status)
+	_, text = r.do("DELETE", "/kv/health/x", "")
+	require.Empty(t, text)
+	r.do("DELETE", "/a%20b/ü", "")
+	status, text = r.s3Do("DELETE", "/minikv", "")
+	require.GreaterOrEqual(t, status, 400, text)
+	require.NoError(t, r.end())
+}
+
+// I11: a full disk refuses writes on both ports, and only those.
+func TestFullDisk(t *testing.T) {
+	cfg := testConfig(t)
+	r := start(t, cfg)
+	r.do("PUT", "/k", "kept")
+	require.NoError(t, r.end())
+	cfg.VolumeReserve = 1 << 49
+	r = start(t, cfg)
+	status, text := r.do("PUT", "/new", "x")
+	require.Equal(t, 507, status)
+	require.Contains(t, text, `"code":"InsufficientStorage"`)
+	status, text = r.do("POST", "/batch", `[{"op":"put","key":"new","value":"x"}]`)
+	require.Equal(t, 507, status, text)
+	status, text = r.s3Do("PUT", "/minikv/new", "x")
+	require.Equal(t, 507, status)
+	require.Contains(t, text, "InsufficientStorage")
+	_, text = r.do("GET", "/k", "")
+	require.Equal(t, "kept", text)
+	_, text = r.do("GET", "/range", "")
+	require.Contains(t, text, `"count":1`)
+	status, _ = r.do("DELETE", "/k", "")
+	require.Equal(t, 204, status)
+	status, _ = r.do("GET", "/health/ready", "")
+	require.Equal(t, 200, status, "reads and deletes go on")
+	require.NoError(t, r.end())
+}
+
+// A batch of a thousand keys of full length is one decision.
+func TestLargeBatch(t *testing.T) {
+	r := start(t, testConfig(t))
+	var b strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&b, `,{"op":"put","key":"%s%04d","value":"v%d"}`, strings.Repeat("k", 1020), i, i)
+	}
+	status, text := r.do("POST", "/batch", "["+b.String()[1:]+"]")
+	require.Equal(t, 200, status, "%.300s", text)
+	_, text = r.do("GET", "/range?limit=1000", "")
+	require.Contains(t, text, `"count":1000`)
+	b.Reset()
+	for i := range 5000 {
+		fmt.Fprintf(&b, `,{"op":"put","key":"n/%04d","value":"v"}`, i)
+	}
+	status, text = r.do("POST", "/batch", "["+b.String()[1:]+"]")
+	require.Contains(t, []int{200, 413}, status, "%.300s", text)
+	t.Logf("5,000 puts in one batch: %d", status)
+	require.NoError(t, r.end())
 }
