@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"minikv/gateway/s3"
-	"minikv/internal/errs"
 	"minikv/sigv4"
 )
 
@@ -129,5 +128,3 @@ func (c *call) sendEmpty(status int) {
 	}
 	c.WriteHeader(status)
 }
-
-func notFound(kind errs.Kind) error { return errs.E("", kind, "") }

@@ -109,6 +109,7 @@ func (o *Objects) decide(ctx context.Context, op string, sc Scope, build func(*m
 func Refused(err error) bool {
 	switch errs.KindOf(err) {
 	case errs.Other, errs.Unavailable, errs.SlowDown, errs.Corrupt, errs.UnknownSession, errs.BlobMissing,
+		errs.Conflict, // "the run is published already": its blobs are alive
 		errs.Canceled, errs.Timeout, errs.IndeterminateResult:
 		return false
 	}
