@@ -107,10 +107,11 @@ func (c *call) copyHeaders(req *objects.CopyRequest) (w s3.WriteConditions, err 
 	return w, nil
 }
 
-// unchanged says that the copy would put an object in its own place as it is.
+// unchanged says that the copy would put an object in its own place as it is. Naming a storage class makes it legal, though it be
+// the one the object has, as with S3.
 func (c *call) unchanged(req *objects.CopyRequest) bool {
 	return req.Source.Bucket.GetName() == string(c.bucket) && req.Source.Key == c.key && req.Source.Version == "" &&
-		!req.ReplaceAttributes && !req.ReplaceTags && req.Checksum == 0
+		!req.ReplaceAttributes && !req.ReplaceTags && req.Checksum == 0 && c.get("X-Amz-Storage-Class") == ""
 }
 
 func (c *call) uploadPartCopy() error {
