@@ -97,11 +97,11 @@ func TestRecordedChecksum(t *testing.T) {
 func TestAbortRules(t *testing.T) {
 	certain := map[errs.Kind]bool{
 		errs.Precondition: true, errs.NoSuchBucket: true, errs.NoSuchKey: true, errs.StaleBucket: true, errs.StaleIAM: true,
-		errs.StaleEpoch: true, errs.NotProposed: true, errs.NotLeader: true, errs.StorageFull: true, errs.Conflict: true,
+		errs.StaleEpoch: true, errs.NotProposed: true, errs.NotLeader: true, errs.StorageFull: true,
 		errs.InvalidTag: true, errs.StaleShardEpoch: true,
 	}
 	doubt := []errs.Kind{
-		errs.Other, errs.IndeterminateResult, errs.UnknownSession, errs.Timeout, errs.Canceled, errs.Unavailable, errs.SlowDown, errs.Corrupt,
+		errs.Other, errs.IndeterminateResult, errs.UnknownSession, errs.Timeout, errs.Canceled, errs.Unavailable, errs.SlowDown, errs.Corrupt, errs.Conflict,
 	}
 	for kind := range certain {
 		testAbort(t, kind, true)
