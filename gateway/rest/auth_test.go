@@ -150,3 +150,14 @@ func TestReservedSegmentsAreDocumented(t *testing.T) {
 		require.Contains(t, string(doc), "`"+name+"`")
 	}
 }
+
+func TestOnlyHealthBeforeTheStore(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.Store = nil })
+	require.Equal(t, 200, f.do("GET", "/health/live", "").StatusCode)
+	for _, path := range []string{"/health/ready", "/k", "/range", "/admin/status"} {
+		require.Equal(t, 503, f.do("GET", path, "").StatusCode, path)
+	}
+	f.server.Start(f.store, nil, nil)
+	require.Equal(t, 200, f.do("GET", "/health/ready", "").StatusCode)
+	require.Equal(t, 200, f.do("PUT", "/k", "x").StatusCode)
+}

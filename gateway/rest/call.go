@@ -66,6 +66,9 @@ func (c *call) run(h handlerFunc) error {
 	if err := c.checkOrigin(); err != nil {
 		return err
 	}
+	if !c.s.started.Load() && c.r.URL.Path != "/health/live" {
+		return newError(http.StatusServiceUnavailable, "ServiceUnavailable", "Starting.")
+	}
 	req, err := sigv4.NewRequest(c.r)
 	if err != nil {
 		return err

@@ -41,9 +41,9 @@ type Body interface {
 	io.WriterTo
 }
 
-// Config of a Server. Store, Bucket, Directory and Verifier are required.
+// Config of a Server. Bucket, Directory and Verifier are required.
 type Config struct {
-	Store     Store
+	Store     Store         // nil: until Start, only health answers
 	Bucket    object.Bucket // that the API shows
 	Directory *iam.Directory
 	Verifier  *sigv4.Verifier
@@ -74,6 +74,7 @@ type Server struct {
 	http     *http.Server
 	handler  http.Handler
 	origin   *http.CrossOriginProtection
+	started  atomic.Bool // cfg does not change any more
 	draining atomic.Bool
 	batches  *semaphore.Weighted // bytes
 	running  sync.WaitGroup      // requests, which may outlive their connections
@@ -91,6 +92,7 @@ func New(cfg Config) *Server {
 		cfg.Authorize = ownerOnly
 	}
 	s := &Server{cfg: cfg, origin: http.NewCrossOriginProtection(), batches: semaphore.NewWeighted(batchMemoryMax)}
+	s.started.Store(cfg.Store != nil)
 	s.handler = s.routes()
 	s.http = &http.Server{
 		Handler:           s,
@@ -100,6 +102,12 @@ func New(cfg Config) *Server {
 		ErrorLog:          zap.NewStdLog(cfg.Log.Named("http")),
 	}
 	return s
+}
+
+// Start opens a server that was made without a Store to all requests. It may be serving already.
+func (s *Server) Start(store Store, ready func(context.Context) error, status func(context.Context) (any, error)) {
+	s.cfg.Store, s.cfg.Ready, s.cfg.Status = store, ready, status
+	s.started.Store(true)
 }
 
 // Root sets the account that requests without credentials act as, on an open server.

@@ -86,7 +86,7 @@ func (n *Node) restBucket() object.Bucket { return object.Bucket(n.cfg.RESTBucke
 
 // buckets makes the bucket of the REST API and the default ones, owned by root. That they exist already is fine, but the REST bucket must be
 // root's.
-func (n *Node) buckets(ctx context.Context, obj *objects.Objects, d *iam.Directory) error {
+func (n *Node) buckets(ctx context.Context, obj *objects.Objects) error {
 	owner := n.users[0].CanonicalID
 	for i, name := range append([]string{n.cfg.RESTBucket}, n.cfg.DefaultBuckets...) {
 		_, err := obj.CreateBucket(ctx, &metapb.CreateBucket{Name: name, Owner: owner, Region: n.cfg.Region, System: i == 0})

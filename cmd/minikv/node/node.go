@@ -1,7 +1,7 @@
 // Package node wires the parts of minikv into one process: coordinator, volume, gateways, REST. It is the only place, besides the
 // end-to-end tests, that sees them all.
 //
-//	N1 Nothing listens before the store behind it answers.
+//	N1 Nothing but /health is answered before the store behind it answers.
 //	N2 On the way down everything stops in the reverse order of its start, within shutdown-timeout: listeners first, so that
 //	   what was acknowledged is safe and nothing else is promised.
 //	N3 What makes going on unsafe ends the process at once, with the reason.
@@ -49,12 +49,13 @@ type Node struct {
 	users []iam.User // root first
 	made  bool       // root's credentials were made by this start
 
-	storage *storage
-	s3      *gateway.Server
-	rest    *rest.Server
-	s3L     net.Listener
-	restL   net.Listener
-	closers []closer // in the order of their start
+	storage  *storage
+	s3       *gateway.Server
+	rest     *rest.Server
+	s3L      net.Listener
+	restL    net.Listener
+	restDone chan error // of rest.Serve
+	closers  []closer   // in the order of their start
 }
 
 type closer struct {
@@ -72,6 +73,9 @@ func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 		return errors.Join(err, n.close())
 	}
 	if err := n.start(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // told to end before it was ready
+		}
 		return errors.Join(err, n.close())
 	}
 	return errors.Join(n.serve(ctx), n.close())
@@ -147,7 +151,8 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	registry := telemetry.NewRegistry()
+	registry, directory := telemetry.NewRegistry(), iam.NewDirectory(n.users)
+	n.serveREST(directory, registry, tlsConfig)
 	if n.storage, err = openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit); err != nil {
 		return err
 	}
@@ -159,8 +164,7 @@ func (n *Node) start(ctx context.Context) error {
 		BudgetBytes: n.cfg.BodyBudget, WriteLimit: n.writeLimit(), OnBadReplica: n.storage.badReplica,
 	})
 	n.onClose("objects", func() error { obj.Close(); return nil })
-	directory := iam.NewDirectory(n.users)
-	if err := n.buckets(ctx, obj, directory); err != nil {
+	if err := n.buckets(ctx, obj); err != nil {
 		return err
 	}
 	n.s3, err = gateway.New(gateway.Config{
@@ -170,17 +174,17 @@ func (n *Node) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.newREST(obj, directory, registry, tlsConfig)
+	n.rest.Start(rest.Over(obj), n.storage.ready, n.status)
 	return nil
 }
 
-func (n *Node) newREST(obj *objects.Objects, directory *iam.Directory, registry metricsRegistry, tlsConfig *tls.Config) {
+// serveREST begins to answer /health: opening a large store takes a while.
+func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tlsConfig *tls.Config) {
 	rc := rest.Config{
-		Store: rest.Over(obj), Bucket: n.restBucket(), Directory: directory,
+		Bucket: n.restBucket(), Directory: directory,
 		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
 		Open:     n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
-		Ready: n.storage.ready, Status: n.status, Metrics: telemetry.MetricsHandler(registry),
-		Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
+		Metrics: telemetry.MetricsHandler(registry), Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
 	}
 	if n.cfg.Pprof {
 		rc.Pprof = telemetry.PprofHandler()
@@ -191,6 +195,14 @@ func (n *Node) newREST(obj *objects.Objects, directory *iam.Directory, registry 
 		c.NextProtos = []string{"http/1.1", "h2"}
 		n.restL = tls.NewListener(n.restL, c)
 	}
+	n.restDone = make(chan error, 1)
+	go func() { n.restDone <- n.rest.Serve(n.restL) }()
+	n.onClose("REST", func() error {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel() // after a drain there is nothing to wait for
+		_ = n.rest.Shutdown(ctx)
+		return <-n.restDone
+	})
 }
 
 // writeLimit keeps one request shorter than half of the time in which the horizon gives its blobs up.
@@ -213,12 +225,14 @@ func (n *Node) tls() (*tls.Config, error) {
 func (n *Node) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(context.WithoutCancel(ctx))
 	g.Go(func() error { return ended(n.s3.Serve(n.s3L)) })
-	g.Go(func() error { return ended(n.rest.Serve(n.restL)) })
 	n.announce()
 	select {
 	case <-ctx.Done():
 		n.log.Info("shutting down", zap.Duration("within", n.cfg.ShutdownTimeout))
 	case <-gctx.Done():
+	case err := <-n.restDone:
+		n.restDone <- nil
+		return errors.Join(err, n.drain(), g.Wait())
 	}
 	err := n.drain()
 	return errors.Join(err, g.Wait())

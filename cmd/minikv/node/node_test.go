@@ -442,3 +442,9 @@ func TestLargeBatch(t *testing.T) {
 	t.Logf("5,000 puts in one batch: %d", status)
 	require.NoError(t, r.end())
 }
+
+func TestTermBeforeReadyIsACleanEnd(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	require.NoError(t, Run(ctx, testConfig(t), Options{Out: io.Discard, Log: io.Discard}))
+}
