@@ -3,9 +3,11 @@ package main
 import (
 	"crypto/md5"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -22,7 +24,25 @@ type limits struct {
 	commits  map[int]float64 // writers -> 4 KiB appends/s with group commit, prewritten file
 }
 
-func measureLimits(dir string, writers []int) (limits, error) {
+// limitRounds is how often the limits are measured: other work on the machine only ever lowers them, so the best counts.
+const limitRounds = 3
+
+func measureLimits(dir string, writers []int) (best limits, err error) {
+	best.commits = map[int]float64{}
+	for range limitRounds {
+		l, err := measureOnce(dir, writers)
+		if err != nil {
+			return best, err
+		}
+		best.hash, best.write, best.loopback = max(best.hash, l.hash), max(best.write, l.write), max(best.loopback, l.loopback)
+		for w, v := range l.commits {
+			best.commits[w] = max(best.commits[w], v)
+		}
+	}
+	return best, nil
+}
+
+func measureOnce(dir string, writers []int) (limits, error) {
 	l := limits{commits: map[int]float64{}, hash: hashLimit()}
 	var err error
 	if l.write, err = writeLimit(filepath.Join(dir, "write")); err != nil {
@@ -43,8 +63,8 @@ func (l limits) print() {
 	fmt.Printf("| SHA-256 + MD5 + CRC64NVME, one core | %.0f MiB/s |\n", l.hash/(1<<20))
 	fmt.Printf("| buffered write, fdatasync per 4 MiB | %.0f MiB/s |\n", l.write/(1<<20))
 	fmt.Printf("| hash, then write (bound of a PUT) | %.0f MiB/s |\n", l.putBytes()/(1<<20))
-	for w, v := range l.commits {
-		fmt.Printf("| group commit of 4 KiB, %d writers | %.0f/s |\n", w, v)
+	for _, w := range slices.Sorted(maps.Keys(l.commits)) {
+		fmt.Printf("| group commit of 4 KiB, %d writers | %.0f/s |\n", w, l.commits[w])
 	}
 	fmt.Printf("| loopback TCP, one connection | %.0f MiB/s |\n", l.loopback/(1<<20))
 }
