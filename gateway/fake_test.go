@@ -108,6 +108,8 @@ func (f *fakeStore) Do(_ context.Context, cmd *metapb.Command) (*metapb.Result, 
 		return f.put(op.PutObject)
 	case *metapb.Command_DeleteObjects:
 		return f.delete(op.DeleteObjects)
+	case *metapb.Command_CopyObject:
+		return f.copy(op.CopyObject)
 	case *metapb.Command_PutTags:
 		b, err := f.bucket(op.PutTags.Bucket)
 		if err != nil {
@@ -154,6 +156,25 @@ func (f *fakeStore) put(c *metapb.PutObject) (*metapb.Result, error) {
 		Checksum: n.Checksum, Owner: n.Owner, Attributes: n.Attributes, Tags: n.Tags, Run: c.Written.GetRun(), NullVersion: true}
 	f.rows[k] = row
 	return &metapb.Result{Value: &metapb.Result_Put{Put: &metapb.PutResult{Etag: n.Etag, Checksum: n.Checksum, ModifiedMs: row.ModifiedMs, Size: n.Size}}}, nil
+}
+
+func (f *fakeStore) copy(c *metapb.CopyObject) (*metapb.Result, error) {
+	from, err := f.bucket(c.Source.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	to, err := f.bucket(c.Bucket)
+	if err != nil {
+		return nil, err
+	}
+	src := f.rows[rowKey(from, c.Source.Key)]
+	if src == nil {
+		return nil, errs.E("fake", errs.NoSuchKey, "")
+	}
+	row := proto.Clone(src).(*metapb.ObjectRow)
+	row.Version, row.ModifiedMs = binary.BigEndian.AppendUint64(nil, f.index), time.Now().UnixMilli()
+	f.rows[rowKey(to, c.Key)] = row
+	return &metapb.Result{Value: &metapb.Result_Put{Put: &metapb.PutResult{Etag: row.Etag, Checksum: row.Checksum, ModifiedMs: row.ModifiedMs, Size: row.Size}}}, nil
 }
 
 func (f *fakeStore) conditions(c *metapb.Conditions, row *metapb.ObjectRow) error {

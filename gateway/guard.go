@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,12 +18,13 @@ const (
 	requestLineMax   = 16 << 10 // a key of 1,024 bytes is 3 KiB when percent-encoded; presigned queries add at most about 4
 	headerSectionMax = 8 << 10  // AWS's limit
 	guardBufferMin   = 4 << 10
-	lingerBytesMax   = 256 << 10
+	lingerBytesMax   = 16 << 20
 	writePieceMax    = 64 << 10 // one write deadline covers at most this much on connections that cannot resume a write
 )
 
-// lingerTime is how long a refused connection is read from before it is closed, so that the answer is not lost to a reset.
-const lingerTime = 500 * time.Millisecond
+// lingerTime is how long a connection with unread bytes is read from before it is closed. Closed at once it would be reset, and the
+// client might lose the answer. net/http lingers only where the client did not send Expect.
+const lingerTime = 2 * time.Second
 
 // errChunkFraming is what the body of a request with malformed chunks reads as.
 var errChunkFraming = errors.New("malformed chunked transfer coding")
@@ -55,6 +57,9 @@ type guard struct {
 	chunks  chunkScanner
 	armed   bool // a deadline of ours is set
 	refusal *refusal
+
+	unread atomic.Bool // a body, or what follows a refused head, is not read to its end
+	closed atomic.Bool
 }
 
 type guardState uint8
@@ -150,7 +155,7 @@ func (g *guard) fill() error {
 		copy(grown, g.buf)
 		g.buf = grown
 	}
-	n, err := g.Conn.Read(g.buf[len(g.buf):cap(g.buf)])
+	n, err := g.read(g.buf[len(g.buf):cap(g.buf)])
 	g.buf = g.buf[:len(g.buf)+n]
 	if n > 0 {
 		return nil
@@ -170,11 +175,11 @@ func (g *guard) readBody(p []byte) (int, error) {
 		g.armed = true
 	}
 	if g.state == guardLength {
-		n, err := g.Conn.Read(p[:min(int64(len(p)), g.remain)])
+		n, err := g.read(p[:min(int64(len(p)), g.remain)])
 		g.took(n)
 		return n, err
 	}
-	n, err := g.Conn.Read(p)
+	n, err := g.read(p)
 	used, done, scanErr := g.chunks.scan(p[:n])
 	if scanErr != nil {
 		return 0, scanErr
@@ -184,6 +189,15 @@ func (g *guard) readBody(p []byte) (int, error) {
 		g.bodyEnds()
 	}
 	return used, err
+}
+
+// read reads from the wire, until Close: then the bytes are only thrown away.
+func (g *guard) read(p []byte) (int, error) {
+	n, err := g.Conn.Read(p)
+	if g.closed.Load() {
+		return 0, net.ErrClosed
+	}
+	return n, err
 }
 
 func (g *guard) took(n int) {
@@ -197,6 +211,7 @@ func (g *guard) took(n int) {
 func (g *guard) bodyEnds() {
 	g.state = guardHead
 	g.scanned = 0
+	g.unread.Store(false)
 	if g.armed {
 		g.armed = false
 		_ = g.Conn.SetReadDeadline(time.Time{}) // fails only on a closed connection, which the next read finds
@@ -224,8 +239,10 @@ func (g *guard) checkHead() {
 	switch {
 	case h.chunked:
 		g.state, g.chunks = guardChunks, chunkScanner{}
+		g.unread.Store(true)
 	case h.length > 0:
 		g.state, g.remain = guardLength, h.length
+		g.unread.Store(true)
 	}
 }
 
@@ -235,6 +252,7 @@ func (g *guard) refuse(r *refusal) {
 	g.buf = append(g.buf[:0], "GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n"+refusedHeader+": "+refusedNonce+"\r\n\r\n"...)
 	g.ready = len(g.buf)
 	g.state = guardEnd
+	g.unread.Store(true)
 }
 
 // Write writes p; every piece of progress renews the deadline.
@@ -275,10 +293,20 @@ func (g *guard) CloseWrite() error {
 	return nil
 }
 
-// Close closes the connection; after a refusal it lets the client read the answer first.
+// Close closes the connection, or when there are unread bytes, lets the client read the answer first, without waiting for it.
 func (g *guard) Close() error {
-	if g.refusal != nil && g.CloseWrite() == nil && g.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
-		_, _ = io.CopyN(io.Discard, g.Conn, lingerBytesMax) // the connection ends whatever comes
+	if g.closed.Swap(true) {
+		return net.ErrClosed
+	}
+	if g.unread.Load() && g.CloseWrite() == nil && g.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		go g.linger()
+		return nil
 	}
 	return g.Conn.Close()
+}
+
+// linger throws away what the client still sends, for a bounded time, and closes.
+func (g *guard) linger() {
+	_, _ = io.CopyN(io.Discard, g.Conn, lingerBytesMax) // the connection ends whatever comes
+	_ = g.Conn.Close()
 }

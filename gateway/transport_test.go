@@ -157,6 +157,22 @@ func TestExpectContinueOfAnEmptyBody(t *testing.T) {
 	}
 }
 
+// A client that says it waits for 100 but sends the body at once reads the error, not a reset.
+func TestEarlyErrorIsNotReset(t *testing.T) {
+	f := newFront(t)
+	for range 20 {
+		c, r := f.dial()
+		head := f.signedHead("/no-such-bucket/k", 4<<20, "Expect", "100-continue")
+		go func() { // the answer may end this early
+			_, _ = io.WriteString(c, head)
+			_, _ = c.Write(make([]byte, 4<<20))
+		}()
+		f.want(readAnswer(t, r), 404, "NoSuchBucket")
+		_, err := r.ReadByte()
+		require.ErrorIs(t, err, io.EOF, "an end, not a reset")
+	}
+}
+
 // Up to 256 KiB of unread body are drained, so that the next request on the connection is answered.
 func TestKeepAliveAfterEarlyError(t *testing.T) {
 	f := newFront(t)
