@@ -55,7 +55,6 @@ func TestErrorTable(t *testing.T) {
 		{400, "InvalidArgument", "PUT", "/bkt/c?partNumber=1&" + upload, nil, []string{"x-amz-copy-source", "/bkt/k", "x-amz-copy-source-range", "bytes=1-"}},
 		{400, "InvalidArgument", "PUT", "/bkt/c", nil, []string{"x-amz-copy-source", "/bkt/k", "x-amz-metadata-directive", "MOVE"}},
 		{400, "InvalidRequest", "PUT", "/bkt/k", nil, []string{"x-amz-copy-source", "/bkt/k"}},
-		{200, "", "PUT", "/bkt/k", nil, []string{"x-amz-copy-source", "/bkt/k", "x-amz-storage-class", "STANDARD"}},
 		{400, "InvalidRequest", "PUT", "/bkt/k", hello, []string{"x-amz-checksum-crc32", "NhCmhg==", "x-amz-checksum-sha1", "qvTGHdzF6KLavt4PO0gs2a6pQ00="}},
 		{400, "InvalidRequest", "PUT", "/bkt/k", hello, []string{"x-amz-sdk-checksum-algorithm", "CRC32"}},
 		{400, "InvalidRequest", "PUT", "/bkt/k", hello, []string{"x-amz-trailer", "x-amz-checksum-crc32"}},

@@ -15,7 +15,8 @@ func (n *Node) AWS(options ...func(*s3.Options)) *s3.Client {
 	return n.AWSAs(RootUser, RootPassword, options...)
 }
 
-// AWSAs is an aws-sdk-go-v2 client with a user's key. Retries are off, so that a test sees what the server said.
+// AWSAs is an aws-sdk-go-v2 client with a user's key. Retries are off, so that a test sees what the server said. Checksums are those
+// of a client made from a loaded configuration: sent and verified wherever they can be.
 func (n *Node) AWSAs(key, secret string, options ...func(*s3.Options)) *s3.Client {
 	o := s3.Options{
 		Region:       "us-east-1",
@@ -24,6 +25,9 @@ func (n *Node) AWSAs(key, secret string, options ...func(*s3.Options)) *s3.Clien
 		Credentials:  credentials.NewStaticCredentialsProvider(key, secret, ""),
 		HTTPClient:   n.HTTPClient(),
 		Retryer:      aws.NopRetryer{},
+
+		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenSupported,
+		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenSupported,
 	}
 	return s3.New(o, options...)
 }
