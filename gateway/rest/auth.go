@@ -23,6 +23,9 @@ func (c *call) authenticate() error {
 	if err != nil {
 		return err
 	}
+	if err := checkAmz("", res.QueryHeaders); err != nil {
+		return err
+	}
 	if res.Type == sigv4.AuthAnonymous {
 		if !c.s.cfg.Open {
 			return newError(http.StatusUnauthorized, "AccessDenied", "Credentials are needed: HTTP Basic with access key and secret key, or AWS Signature Version 4.")

@@ -65,6 +65,7 @@ func TestAnyOtherCredentialIsRefused(t *testing.T) {
 		"no colon":         {"/k", []string{"Authorization", "Basic cm9vdA=="}, 400},
 		"two":              {"/k", []string{"Authorization", basic, "Authorization", basic}, 400},
 		"header and query": {"/k?X-Amz-Signature=x", []string{"Authorization", basic}, 400},
+		"query of S3":      {"/k?x-amz-tagging=a", []string{"Authorization", basic}, 400},
 		"half presigned":   {"/k?X-Amz-Signature=x", nil, 400},
 		"v2":               {"/k", []string{"Authorization", "AWS a:b"}, 400},
 		"stray token":      {"/k", []string{"X-Amz-Security-Token", "x"}, 400},

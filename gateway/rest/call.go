@@ -74,6 +74,9 @@ func (c *call) run(h handlerFunc) error {
 		return err
 	}
 	c.req = req
+	if err := checkAmz(c.r.Method, c.r.Header); err != nil {
+		return err
+	}
 	return h(c)
 }
 

@@ -264,3 +264,22 @@ func TestLargeBodyStreams(t *testing.T) {
 	require.Equal(t, 200, f.send(req).StatusCode)
 	require.Equal(t, string(body), f.do("GET", "/big", "").text)
 }
+
+// R4
+func TestHeadersOfS3ThatAreNotKnownAreRefused(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"X-Amz-Tagging", "X-Amz-Server-Side-Encryption", "X-Amz-Copy-Source", "X-Amz-Expected-Bucket-Owner"} {
+		a := f.do("PUT", "/k", "x", name, "x")
+		require.Equal(t, 501, a.StatusCode, name)
+		require.Contains(t, a.text, strings.ToLower(name))
+	}
+	require.Equal(t, 501, f.do("GET", "/k", "", "X-Amz-Meta-A", "x").StatusCode)
+	require.Zero(t, f.store.puts)
+	signer := sigv4.Signer{AccessKey: rootKey, SecretKey: rootSecret, Region: "us-east-1"}
+	u, err := signer.Presign("PUT", f.url+"/k?x-amz-tagging=a%3Db", http.Header{"Host": {strings.TrimPrefix(f.url, "http://")}}, time.Minute, time.Now())
+	require.NoError(t, err)
+	req, err := http.NewRequest("PUT", u, strings.NewReader("x"))
+	require.NoError(t, err)
+	require.Equal(t, 501, f.send(req).StatusCode)
+	require.Zero(t, f.store.puts)
+}
