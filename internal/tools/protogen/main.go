@@ -31,17 +31,10 @@ func main() {
 }
 
 func run(ctx context.Context) error {
-	files, err := filepath.Glob(filepath.Join(sources, "*.proto"))
+	files, err := protoFiles()
 	if err != nil {
 		return err
 	}
-	if len(files) == 0 {
-		return errors.New("no .proto files in " + sources + ": run from the root of the module")
-	}
-	for i, f := range files {
-		files[i] = filepath.Base(f)
-	}
-	sort.Strings(files)
 	req, err := request(ctx, files)
 	if err != nil {
 		return err
@@ -51,6 +44,22 @@ func run(ctx context.Context) error {
 		return err
 	}
 	return write(resp)
+}
+
+// protoFiles lists the sources by base name.
+func protoFiles() ([]string, error) {
+	files, err := filepath.Glob(filepath.Join(sources, "*.proto"))
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, errors.New("no .proto files in " + sources + ": run from the root of the module")
+	}
+	for i, f := range files {
+		files[i] = filepath.Base(f)
+	}
+	sort.Strings(files)
+	return files, nil
 }
 
 // request compiles the files to what protoc would hand to its plugin, comments included.
