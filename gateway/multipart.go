@@ -77,9 +77,6 @@ func (c *call) uploadPart() error {
 	if err != nil {
 		return err
 	}
-	if _, err := s3.ParseWriteConditions(c.op, c.h); err != nil {
-		return err
-	}
 	number, id, err := c.partTarget()
 	if err != nil {
 		return err
@@ -179,9 +176,6 @@ func (c *call) location() string {
 }
 
 func (c *call) abortUpload() error {
-	if err := c.abortConditions(); err != nil {
-		return err
-	}
 	id, err := parseUploadID(c.query.Get("uploadId"))
 	if err != nil {
 		return c.uploadError(iam.AbortMultipartUpload, err)
@@ -196,12 +190,6 @@ func (c *call) abortUpload() error {
 	}
 	c.sendEmpty(http.StatusNoContent)
 	return nil
-}
-
-// abortConditions refuses conditions, none of which can be evaluated here.
-func (c *call) abortConditions() error {
-	_, err := s3.ParseWriteConditions(c.op, c.h)
-	return err
 }
 
 func (c *call) listParts() error {

@@ -41,6 +41,11 @@ func (c *call) handle() error {
 	if err := s3.CheckHeaders(op, c.h); err != nil {
 		return err
 	}
+	if c.r.Method != http.MethodGet && c.r.Method != http.MethodHead {
+		if _, err := s3.ParseWriteConditions(op, c.h); err != nil { // whatever the handler does with them: none is ignored
+			return err
+		}
+	}
 	if err := c.names(); err != nil {
 		return err
 	}
