@@ -44,7 +44,9 @@ func rowsOf(contents []types.Object, prefixes []types.CommonPrefix) (out []row) 
 	for _, p := range prefixes {
 		out = append(out, row("("+aws.ToString(p.Prefix)+")"))
 	}
-	slices.SortFunc(out, func(a, b row) int { return strings.Compare(strings.Trim(string(a), "()"), strings.Trim(string(b), "()")) })
+	slices.SortFunc(out, func(a, b row) int {
+		return strings.Compare(strings.Trim(string(a), "()"), strings.Trim(string(b), "()"))
+	})
 	return out
 }
 
