@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -84,6 +85,7 @@ func start(t *testing.T, cfg *config.Config) *running {
 	}()
 	t.Cleanup(func() {
 		cancel()
+		r.done <- <-r.done // the directory goes when it has ended
 		if t.Failed() {
 			t.Log(r.log.String())
 		}
@@ -236,25 +238,26 @@ func TestMetricsStatusAndSecrets(t *testing.T) {
 	}
 }
 
+// upload begins a PUT of n bytes by hand and returns when its handler waits for the body.
+func (r *running) upload(path string, n int) net.Conn {
+	r.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(r.rest, "http://"))
+	require.NoError(r.t, err)
+	r.t.Cleanup(func() { c.Close() })
+	basic := base64.StdEncoding.EncodeToString([]byte(testUser + ":" + testSecret))
+	_, err = fmt.Fprintf(c, "PUT %s HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\nAuthorization: Basic %s\r\n\r\n", path, n, basic)
+	require.NoError(r.t, err)
+	b := make([]byte, len("HTTP/1.1 100 Continue\r\n\r\n"))
+	_, err = io.ReadFull(c, b)
+	require.NoError(r.t, err)
+	require.Contains(r.t, string(b), "100 Continue")
+	return c
+}
+
 // N2: what runs at SIGTERM is answered; nothing new is accepted.
 func TestDrainLetsARequestEnd(t *testing.T) {
 	r := start(t, testConfig(t))
-	pr, pw := io.Pipe()
-	req, err := http.NewRequest("PUT", r.rest+"/slow", pr)
-	require.NoError(t, err)
-	req.SetBasicAuth(testUser, testSecret)
-	answered := make(chan int, 1)
-	go func() {
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			answered <- 0
-			return
-		}
-		resp.Body.Close()
-		answered <- resp.StatusCode
-	}()
-	_, err = io.WriteString(pw, "first half, ") // the handler reads by now
-	require.NoError(t, err)
+	c := r.upload("/slow", len("first half, second half"))
 	r.stop()
 	addr := strings.TrimPrefix(r.rest, "http://")
 	require.Eventually(t, func() bool {
@@ -264,10 +267,13 @@ func TestDrainLetsARequestEnd(t *testing.T) {
 		}
 		return err != nil
 	}, 10*time.Second, time.Millisecond, "the port is closed")
-	_, err = io.WriteString(pw, "second half")
+	for _, half := range []string{"first half, ", "second half"} {
+		_, err := io.WriteString(c, half)
+		require.NoError(t, err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 	require.NoError(t, err)
-	require.NoError(t, pw.Close())
-	require.Equal(t, 200, <-answered)
+	require.Equal(t, 200, resp.StatusCode)
 	require.NoError(t, r.end())
 	r = start(t, r.cfg)
 	_, text := r.do("GET", "/slow", "")
@@ -280,14 +286,7 @@ func TestDrainIsBounded(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.ShutdownTimeout = 100 * time.Millisecond
 	r := start(t, cfg)
-	c, err := net.Dial("tcp", strings.TrimPrefix(r.rest, "http://"))
-	require.NoError(t, err)
-	defer c.Close()
-	basic := base64.StdEncoding.EncodeToString([]byte(testUser + ":" + testSecret))
-	_, err = io.WriteString(c, "PUT /k HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 10\r\nAuthorization: Basic "+basic+"\r\n\r\n")
-	require.NoError(t, err)
-	_, err = c.Read(make([]byte, 100)) // 100 Continue: the handler waits for the body
-	require.NoError(t, err)
+	r.upload("/k", 10)
 	require.NoError(t, r.end())
 	require.Contains(t, r.log.String(), "broken off")
 }
