@@ -47,3 +47,12 @@ func tryFlock(f File) error {
 }
 
 func isLocked(err error) bool { return err == unix.EWOULDBLOCK }
+
+// Map maps the first length bytes for reading.
+func (f linuxFile) Map(length int64) ([]byte, func() error, error) {
+	b, err := unix.Mmap(int(f.Fd()), 0, int(length), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return nil, nil, err
+	}
+	return b, func() error { return unix.Munmap(b) }, nil
+}
