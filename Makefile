@@ -9,7 +9,7 @@ FUZZTIME ?= 5s
 BENCH    ?= .
 PKGS     := ./...
 
-.PHONY: run build test check fmt vet staticcheck arch bench fuzz e2e proto clean
+.PHONY: run build test check fmt vet staticcheck arch bench microbench fuzz e2e proto clean
 
 build: ## one static binary, bin/minikv
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/minikv ./cmd/minikv
@@ -35,7 +35,10 @@ staticcheck:
 arch: ## who may import whom
 	$(GO) test -run '^TestArchitecture' ./e2e
 
-bench: ## micro benchmarks; docs/benchmarks.md tells how to compare
+bench: build ## PUT, GET, HEAD, LIST beside the limits of the same run; docs/benchmarks.md tells how to read it
+	$(GO) run ./e2e/bench -bin bin/minikv
+
+microbench: ## Benchmark* of the packages
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
 fuzz: ## every fuzz target for FUZZTIME
