@@ -47,6 +47,11 @@ func TestErrorTable(t *testing.T) {
 		{400, "InvalidArgument", "GET", "/bkt?max-keys=-1", nil, nil},
 		{400, "InvalidArgument", "GET", "/bkt?encoding-type=xml", nil, nil},
 		{400, "InvalidArgument", "GET", "/bkt?list-type=2&continuation-token=bad", nil, nil},
+		{400, "InvalidArgument", "GET", "/bkt?versions&max-keys=x", nil, nil},
+		{400, "InvalidArgument", "GET", "/bkt?versions&version-id-marker=null", nil, nil},
+		{400, "InvalidArgument", "GET", "/bkt?versions&key-marker=k&version-id-marker=", nil, nil},
+		{404, "NoSuchBucket", "GET", "/no-such-bucket?versions", nil, nil},
+		{404, "NoSuchBucket", "GET", "/no-such-bucket?versions&max-keys=0", nil, nil},
 		{400, "InvalidArgument", "GET", "/bkt/k?partNumber=0", nil, nil},
 		{400, "InvalidArgument", "GET", "/bkt/k?partNumber=10001", nil, nil},
 		{400, "InvalidArgument", "GET", "/bkt/k?versionId=", nil, nil},
@@ -213,7 +218,8 @@ func TestAnothersBucket(t *testing.T) {
 	}{
 		{"GET", "/bkt", nil}, {"HEAD", "/bkt", nil}, {"DELETE", "/bkt", nil}, {"GET", "/bkt?location", nil}, {"GET", "/bkt?acl", nil},
 		{"GET", "/bkt/k", nil}, {"HEAD", "/bkt/k", nil}, {"GET", "/bkt/none", nil}, {"PUT", "/bkt/k", nil}, {"DELETE", "/bkt/k", nil},
-		{"GET", "/bkt/k?tagging", nil}, {"GET", "/bkt/k?acl", nil}, {"GET", "/bkt?uploads", nil}, {"POST", "/bkt/k?uploads", nil},
+		{"GET", "/bkt/k?tagging", nil}, {"GET", "/bkt/k?acl", nil}, {"GET", "/bkt?uploads", nil}, {"GET", "/bkt?versions", nil}, {"GET", "/bkt?versions&max-keys=0", nil},
+		{"POST", "/bkt/k?uploads", nil},
 		{"PUT", "/bobs/k", []string{"x-amz-copy-source", "/bkt/k"}}, {"PUT", "/bkt/c", []string{"x-amz-copy-source", "/bkt/k"}},
 		{"PUT", "/bkt/k?partNumber=1&uploadId=0", nil}, {"DELETE", "/bkt/k?uploadId=0", nil}, {"POST", "/bkt/k?uploadId=0", nil},
 		{"GET", "/bkt/k", []string{"if-match", `"x"`}}, // not 412: authorization comes first

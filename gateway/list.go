@@ -5,24 +5,39 @@ import (
 	"minikv/gateway/objects"
 	"minikv/gateway/s3"
 	"minikv/internal/digest"
+	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
 
-func (c *call) listObjects() error { return c.list(false) }
+func (c *call) listObjects() error { return c.listCurrent(false) }
 
-func (c *call) listObjectsV2() error { return c.list(true) }
+func (c *call) listObjectsV2() error { return c.listCurrent(true) }
 
-func (c *call) list(v2 bool) error {
+func (c *call) listCurrent(v2 bool) error {
 	p, err := s3.ParseList(c.query, v2)
 	if err != nil {
 		return err
 	}
-	res := s3.ListResult{Bucket: string(c.bucket), Params: &p}
+	return c.list(&p, iam.ListBucket, s3.AppendList)
+}
+
+// listVersions lists the current objects: no bucket has other versions, nor delete markers.
+func (c *call) listVersions() error {
+	p, err := s3.ParseVersions(c.query)
+	if err != nil {
+		return err
+	}
+	return c.list(&p, iam.ListBucketVersions, s3.AppendVersions)
+}
+
+// list answers with a page of current objects, written by render.
+func (c *call) list(p *s3.ListParams, action iam.Action, render func(dst []byte, r *s3.ListResult) []byte) error {
+	res := s3.ListResult{Bucket: string(c.bucket), Params: p}
 	if p.MaxKeys == 0 {
-		if _, err := c.owned(iam.ListBucket); err != nil {
+		if _, err := c.owned(action); err != nil {
 			return err
 		}
-		c.sendXML(func(dst []byte) []byte { return s3.AppendList(dst, &res) })
+		c.sendXML(func(dst []byte) []byte { return render(dst, &res) })
 		return nil
 	}
 	page, err := c.s.objects.List(c.r.Context(), &metapb.ListObjectsQuery{
@@ -31,11 +46,11 @@ func (c *call) list(v2 bool) error {
 	if err != nil {
 		return err
 	}
-	if err := c.authorize(page.Bucket, iam.ListBucket, expectedOwner); err != nil {
+	if err := c.authorize(page.Bucket, action, expectedOwner); err != nil {
 		return err
 	}
 	c.s.fillList(&res, page)
-	c.sendXML(func(dst []byte) []byte { return s3.AppendList(dst, &res) })
+	c.sendXML(func(dst []byte) []byte { return render(dst, &res) })
 	return nil
 }
 
@@ -51,6 +66,7 @@ func (s *Server) fillList(res *s3.ListResult, page *objects.ListPage) {
 		}
 		out := s3.Entry{
 			Key: e.Key, ModifiedMS: e.Row.ModifiedMs, Size: e.Row.Size, ETag: etagOf(e.Row.Etag, e.Row.EtagParts),
+			VersionID:         object.VersionText(e.Row.Version, e.Row.NullVersion),
 			ChecksumAlgorithm: digest.Algorithm(e.Row.GetChecksum().GetAlgorithm()),
 			ChecksumType:      digest.Type(e.Row.GetChecksum().GetType()),
 		}

@@ -18,6 +18,7 @@ var operations = map[string]func(c *call) error{
 	"CopyObject":          (*call).copyObject,
 	"ListObjects":         (*call).listObjects,
 	"ListObjectsV2":       (*call).listObjectsV2,
+	"ListObjectVersions":  (*call).listVersions,
 	"GetObjectAttributes": (*call).getObjectAttributes,
 	"GetObjectAcl":        (*call).getObjectACL,
 	"GetObjectTagging":    (*call).getObjectTagging,

@@ -12,6 +12,7 @@ const (
 	CreateBucket               Action = "s3:CreateBucket"
 	DeleteBucket               Action = "s3:DeleteBucket"
 	ListBucket                 Action = "s3:ListBucket"
+	ListBucketVersions         Action = "s3:ListBucketVersions"
 	GetBucketLocation          Action = "s3:GetBucketLocation"
 	GetBucketACL               Action = "s3:GetBucketAcl"
 	ListBucketMultipartUploads Action = "s3:ListBucketMultipartUploads"

@@ -104,7 +104,7 @@ func FuzzCopySource(f *testing.F) {
 }
 
 func FuzzQuery(f *testing.F) {
-	for _, s := range []string{"a=b&c", "a=%20+;x", "%", "&&=", "list-type=2&prefix=%C3%BC", "uploads", "partNumber=1&uploadId=x"} {
+	for _, s := range []string{"a=b&c", "a=%20+;x", "%", "&&=", "list-type=2&prefix=%C3%BC", "uploads", "versions&key-marker=k&version-id-marker=null", "partNumber=1&uploadId=x"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -126,6 +126,9 @@ func FuzzQuery(f *testing.F) {
 		}
 		_, err = ParseList(q, true)
 		sane(t, err)
+		if p, err := ParseVersions(q); sane(t, err) && p.VersionMarker != "" && p.Marker == "" {
+			t.Fatalf("%q: a version without a key", s)
+		}
 	})
 }
 

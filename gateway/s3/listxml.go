@@ -9,7 +9,8 @@ import (
 // Entry is one object of a listing.
 type Entry struct {
 	Key               string
-	ModifiedMS        int64 // milliseconds since 1970
+	VersionID         string // written by AppendVersions
+	ModifiedMS        int64  // milliseconds since 1970
 	ETag              digest.ETag
 	Size              uint64
 	ChecksumAlgorithm digest.Algorithm // None: the object has no checksum
@@ -18,7 +19,7 @@ type Entry struct {
 	OwnerName         string
 }
 
-// ListResult is a page of ListObjects or ListObjectsV2.
+// ListResult is a page of ListObjects, ListObjectsV2 or ListObjectVersions.
 type ListResult struct {
 	Bucket    string
 	Params    *ListParams

@@ -77,7 +77,7 @@ var operations = []Operation{
 	{"ListObjectAnnotations", "GET", LevelObject, "annotation", "", "", "", NotImplemented},
 	{"ListObjects", "GET", LevelBucket, "", "", "", "", Supported},
 	{"ListObjectsV2", "GET", LevelBucket, "list-type", "2", "", "", Supported},
-	{"ListObjectVersions", "GET", LevelBucket, "versions", "", "", "", NotImplemented},
+	{"ListObjectVersions", "GET", LevelBucket, "versions", "", "", "", Supported},
 	{"ListParts", "GET", LevelObject, "uploadId", "", "", "", Supported},
 	{"PutBucketAbac", "PUT", LevelBucket, "abac", "", "", "", NotImplemented},
 	{"PutBucketAccelerateConfiguration", "PUT", LevelBucket, "accelerate", "", "", "", NotImplemented},

@@ -13,14 +13,15 @@ const (
 	BucketsPageMax = 10000 // buckets
 )
 
-// ListParams are the parameters of ListObjects and ListObjectsV2, as sent and as they are to be used.
+// ListParams are the parameters of ListObjects, ListObjectsV2 and ListObjectVersions, as sent and as they are to be used.
 type ListParams struct {
 	V2                bool
 	Prefix, Delimiter string // delimiter of any length; "": none
 	MaxKeys           int    // 0 to 1,000
 	EncodingURL       bool   // encoding-type=url
-	FetchOwner        bool   // owners are wanted: always in v1
-	Marker            string // v1, as sent
+	FetchOwner        bool   // owners are wanted: always in v1 and of versions
+	Marker            string // marker of v1 or key-marker of versions, as sent
+	VersionMarker     string // version-id-marker, as sent; only with Marker
 	StartAfter        string // v2, as sent
 	Token             string // v2 continuation-token, as sent
 	HasToken          bool   // it was sent; an empty one is none, but is answered with
@@ -56,6 +57,40 @@ func ParseList(q Query, v2 bool) (p ListParams, err error) {
 		}
 	}
 	return p, err
+}
+
+// ParseVersions reads the parameters of ListObjectVersions. Every object has one version, so that a page begins after the key of
+// key-marker, whichever version the version-id-marker names. 400 InvalidArgument for a bad max-keys or encoding-type, and for a
+// version-id-marker that is empty, no version id, or without key-marker.
+func ParseVersions(q Query) (p ListParams, err error) {
+	p = ListParams{Prefix: q.Get("prefix"), Delimiter: q.Get("delimiter"), FetchOwner: true, Marker: q.Get("key-marker")}
+	if p.MaxKeys, err = pageSize(q, "max-keys"); err != nil {
+		return p, err
+	}
+	if p.EncodingURL, err = encodingURL(q); err != nil {
+		return p, err
+	}
+	p.After, p.AfterPrefix = p.Marker, isCommonPrefix(p.Marker, p.Prefix, p.Delimiter)
+	p.VersionMarker, err = versionMarker(q, p.Marker)
+	return p, err
+}
+
+func versionMarker(q Query, keyMarker string) (string, error) {
+	const name = "version-id-marker"
+	v, given := q.Lookup(name)
+	if !given {
+		return "", nil
+	}
+	if v == "" {
+		return "", InvalidArgument(name, v, "A version-id marker cannot be empty.")
+	}
+	if keyMarker == "" {
+		return "", InvalidArgument(name, v, "A version-id marker cannot be specified without a key marker.")
+	}
+	if _, _, err := object.ParseVersion(v); err != nil {
+		return "", InvalidArgument(name, v, "Invalid version id specified")
+	}
+	return v, nil
 }
 
 // isCommonPrefix says whether s is what a listing with prefix and delimiter would roll keys up to.

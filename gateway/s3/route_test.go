@@ -27,7 +27,7 @@ func TestRoute(t *testing.T) {
 		{"GET", LevelBucket, "unknown-of-tomorrow", nil, "ListObjects", "", 0},
 		{"GET", LevelBucket, "acl&policy", nil, "Unknown", CodeInvalidArgument, 400},
 		{"GET", LevelBucket, "versioning", nil, "GetBucketVersioning", "", 0},
-		{"GET", LevelBucket, "versions", nil, "ListObjectVersions", CodeNotImplemented, 501},
+		{"GET", LevelBucket, "versions", nil, "ListObjectVersions", "", 0},
 		{"PUT", LevelBucket, "versioning", nil, "PutBucketVersioning", CodeNotImplemented, 501},
 		{"PUT", LevelBucket, "location", nil, "Unknown", CodeMethodNotAllowed, 405},
 		{"PUT", LevelBucket, "analytics", nil, "Unknown", CodeInvalidArgument, 400}, // without id: never CreateBucket
