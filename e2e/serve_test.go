@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,9 +83,14 @@ func TestServeRefusesANewerFormat(t *testing.T) {
 func TestServeMakesCredentialsOnce(t *testing.T) {
 	env := map[string]string{"MINIKV_ROOT_USER": "", "MINIKV_ROOT_PASSWORD": ""}
 	n := harness.Start(t, harness.Options{Env: env})
-	first := n.Log()
-	require.Contains(t, first, "aws configure")
+	harness.Eventually(t, 10*time.Second, "credentials are shown", func() error {
+		if !strings.Contains(n.Log(), "aws configure") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 	require.NoError(t, n.Stop())
+	first := n.Log()
 	found := false
 	require.NoError(t, filepath.Walk(n.Data, func(path string, info os.FileInfo, err error) error {
 		if err == nil && strings.Contains(filepath.Base(path), "credentials") {

@@ -104,10 +104,10 @@ func (c *call) finish(operation string, began time.Time) {
 func (c *call) log(operation string, status int, took time.Duration, broken bool) {
 	level := zap.InfoLevel
 	switch {
+	case operation == "live" || operation == "ready" || operation == "metrics" && status == http.StatusOK:
+		level = zap.DebugLevel // asked every few seconds, while the store opens too
 	case status >= 500 && status != http.StatusNotImplemented || broken:
 		level = zap.WarnLevel
-	case status == http.StatusOK && (operation == "live" || operation == "ready" || operation == "metrics"):
-		level = zap.DebugLevel // asked every few seconds
 	}
 	e := c.s.cfg.Log.Check(level, "request")
 	if e == nil {
