@@ -199,6 +199,21 @@ for py in /usr/bin/python3 $(command -v python3); do
   "$py" -c 'import boto3' 2>/dev/null || continue
   check "boto3 $("$py" -c 'import boto3; print(boto3.__version__)')" "$py" .ci/boto3_suite.py "$S3" "$($py -c 'import boto3; print(boto3.__version__.replace(".", "-"))')"
 done
+# Over TLS SDKs send their checksums as trailers.
+boto3_tls() {
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$work/tls.key" -out "$work/tls.crt"
+  "$BIN" serve --data "$work/tls-data" --s3 127.0.0.1:19001 --rest 127.0.0.1:15001 --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" &
+  local pid=$!
+  trap 'kill -9 $pid' EXIT
+  for _ in $(seq 200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
+  AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py https://127.0.0.1:19001 tls
+}
+for py in /usr/bin/python3 $(command -v python3); do
+  "$py" -c 'import boto3' 2>/dev/null || continue
+  check "boto3 $("$py" -c 'import boto3; print(boto3.__version__)') over TLS" boto3_tls "$py"
+  rm -rf "$work/tls-data"
+done
 check "curl --aws-sigv4" curl_s3
 check "curl REST" curl_rest
 check "minikv command line" cli

@@ -216,6 +216,9 @@ func (n *Node) HTTPClient() *http.Client {
 	}}
 }
 
+// CertFile is the certificate of a node with TLS, PEM, which is its own authority.
+func (n *Node) CertFile() string { return n.cert.certFile }
+
 type lockedWriter struct{ n *Node }
 
 func (w *lockedWriter) Write(p []byte) (int, error) {
