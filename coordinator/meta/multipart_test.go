@@ -389,3 +389,31 @@ func TestTenThousandParts(t *testing.T) {
 	require.Equal(t, uint32(100), r.Released)
 	require.False(t, r.Done)
 }
+
+// The largest object: 10,000 parts of 5 GiB. The first is uploaded, the others are copies of it, which move no bytes.
+func TestLargestObjectCompletes(t *testing.T) {
+	h := newHarness(t, 1)
+	b := h.bucket("films")
+	src := h.put(b, "src", object.PartBytesMax)
+	u := h.upload(b, "f", 0, 0)
+	u.part(1, "same", object.PartBytesMax)
+	var cmds []*metapb.Command
+	for n := uint32(2); n <= object.PartsMax; n++ {
+		cmds = append(cmds, h.stamped(&metapb.Command{Op: &metapb.Command_CopyPart{CopyPart: &metapb.CopyPart{
+			Upload: u.ref, Number: n, Source: &metapb.Source{Bucket: b, Key: "src", Expect: src.Version}, Length: object.PartBytesMax,
+			Etag: newObject("same", 0).Etag, Checksums: []*metapb.Checksum{crc64("same")},
+		}}}))
+		u.name(n, "same")
+		if len(cmds) == 500 || n == object.PartsMax {
+			for i, r := range h.apply(cmds...) {
+				require.False(t, r.Failed, "part %d: %s", i, r.Message)
+			}
+			cmds = cmds[:0]
+		}
+	}
+	put := h.do(completeCommand(u.complete())).GetPut()
+	require.Equal(t, uint64(object.ObjectBytesMax), put.Size)
+	a := h.read(&metapb.Query{Q: &metapb.Query_GetObject{GetObject: &metapb.GetObjectQuery{Bucket: "films", Key: "f", WantParts: true, Offset: object.ObjectBytesMax - 1}}}).GetGetObject()
+	require.Equal(t, uint32(object.PartsMax), a.Parts[0].Number)
+	require.Equal(t, uint64(object.ObjectBytesMax-object.PartBytesMax), a.Parts[0].Offset)
+}
