@@ -255,4 +255,3 @@ func BenchmarkIndex(b *testing.B) {
 		}
 	}
 }
-

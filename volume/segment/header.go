@@ -27,9 +27,10 @@ const PreambleLen = 16
 
 // Magics of the files of a volume.
 const (
-	MagicSegment    = "mkvseg\r\n"
-	MagicVolume     = "mkvvol\r\n"
-	MagicCheckpoint = "mkvchk\r\n"
+	MagicSegment = "mkvseg\r\n"
+	MagicVolume  = "mkvvol\r\n"
+	MagicIndex   = "mkvidx\r\n"
+	MagicClean   = "mkvcln\r\n"
 )
 
 // PutPreamble writes the preamble of this version to b.

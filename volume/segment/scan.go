@@ -15,11 +15,11 @@ type Gap struct{ From, To int64 }
 // Visit is called by Scan for a record at off. data is that of a record that is no blob, verified; it is only valid during the call.
 type Visit func(off int64, h record.Header, data []byte) error
 
-// Scan goes through the records below end, in order, and returns what does not parse. It reads headers of blobs and all of
+// Scan goes through the records from from up to end, in order, and returns what does not parse. It reads headers of blobs and all of
 // other records. An error means that the segment could not be read, is newer than this program, or is that of visit.
-func (f *File) Scan(end int64, visit Visit) ([]Gap, error) {
+func (f *File) Scan(from, end int64, visit Visit) ([]Gap, error) {
 	w := &window{f: f, end: min(end, f.Capacity)}
-	return scan(w, visit)
+	return scan(w, from, visit)
 }
 
 // Tail is what FindEnd finds.
@@ -29,13 +29,14 @@ type Tail struct {
 }
 
 // FindEnd finds where a segment ends that no seal record speaks of; see the package's third rule. visit, which may be nil, sees
-// every record that parses as in Scan, also those that turn out not to count.
-func (f *File) FindEnd(visit Visit) (Tail, error) {
+// every record that parses as in Scan, also those that turn out not to count. All below from, a record's begin, is known to be on disk
+// and is not read.
+func (f *File) FindEnd(from int64, visit Visit) (Tail, error) {
 	w := &window{f: f, end: f.Capacity}
-	t := Tail{Durable: HeaderLen, End: HeaderLen}
+	t := Tail{Durable: from, End: from}
 	type span struct{ from, to int64 }
 	var last []span // records from Durable on
-	gaps, err := scan(w, func(off int64, h record.Header, data []byte) error {
+	gaps, err := scan(w, from, func(off int64, h record.Header, data []byte) error {
 		if visit != nil {
 			if err := visit(off, h, data); err != nil {
 				return err
@@ -78,12 +79,11 @@ func (f *File) FindEnd(visit Visit) (Tail, error) {
 	return t, nil
 }
 
-// scan visits what parses and returns the gaps.
-func scan(w *window, visit Visit) ([]Gap, error) {
+// scan visits what parses from off on and returns the gaps.
+func scan(w *window, off int64, visit Visit) ([]Gap, error) {
 	var gaps []Gap
 	gap := int64(-1)
 	layout := w.f.Layout()
-	off := int64(HeaderLen)
 	for off+record.HeaderLen <= w.end {
 		h, data, ok, err := w.record(off)
 		if err != nil {

@@ -195,7 +195,7 @@ func TestTears(t *testing.T) {
 					}
 					return m.end(n)
 				}
-				tail, err := f.FindEnd(nil)
+				tail, err := f.FindEnd(HeaderLen, nil)
 				must(t, err)
 				wantEnd := at(c.want.end)
 				if len(m.at) > 0 && c.want.end == len(m.at)-1 && tail.End == wantEnd+int64(f.Layout().Size(0)) {
@@ -205,7 +205,7 @@ func TestTears(t *testing.T) {
 					t.Fatalf("%+v, want durable %d, end %d", tail, at(c.want.durable), wantEnd)
 				}
 				seen := map[object.BlobID]bool{}
-				gaps, err := f.Scan(tail.Durable, func(off int64, h record.Header, _ []byte) error {
+				gaps, err := f.Scan(HeaderLen, tail.Durable, func(off int64, h record.Header, _ []byte) error {
 					seen[h.ID] = true
 					return nil
 				})
@@ -263,13 +263,13 @@ func TestEveryFlip(t *testing.T) {
 
 func judgeFlip(t *testing.T, m *image, f *File, flipped, end int64) {
 	t.Helper()
-	tail, err := f.FindEnd(nil)
+	tail, err := f.FindEnd(HeaderLen, nil)
 	must(t, err)
 	if tail.Durable != end {
 		t.Fatalf("flip at %d: durable to %d, want %d", flipped, tail.Durable, end)
 	}
 	seen := map[object.BlobID]bool{}
-	gaps, err := f.Scan(end, func(_ int64, h record.Header, _ []byte) error {
+	gaps, err := f.Scan(HeaderLen, end, func(_ int64, h record.Header, _ []byte) error {
 		seen[h.ID] = true
 		return nil
 	})
@@ -303,7 +303,7 @@ func TestEveryTruncation(t *testing.T) {
 		must(t, err)
 		must(t, w.Close())
 		f := m.open()
-		tail, err := f.FindEnd(nil)
+		tail, err := f.FindEnd(HeaderLen, nil)
 		must(t, err)
 		count, wantDurable := 0, int64(HeaderLen)
 		there := func(to int64) bool { return to <= cut || zeroFrom(whole[cut:to]) } // what is cut off reads as zeros
@@ -320,7 +320,7 @@ func TestEveryTruncation(t *testing.T) {
 		if tail.Durable != wantDurable || (count > 0 && tail.End != m.end(count-1)) {
 			t.Fatalf("cut at %d: %+v, want durable %d, %d records", cut, tail, wantDurable, count)
 		}
-		gaps, err := f.Scan(end, func(int64, record.Header, []byte) error { return nil })
+		gaps, err := f.Scan(HeaderLen, end, func(int64, record.Header, []byte) error { return nil })
 		must(t, err)
 		if len(gaps) == 0 && !there(m.at[5]+record.HeaderLen) {
 			t.Fatalf("cut at %d: a sealed segment shows no damage", cut)
@@ -350,7 +350,7 @@ func FuzzSegment(f *testing.F) {
 		}
 		m.damage(HeaderLen+int64(at), body)
 		f := m.open()
-		tail, err := f.FindEnd(nil)
+		tail, err := f.FindEnd(HeaderLen, nil)
 		if err != nil {
 			if !errs.Is(err, errs.Unsupported) {
 				t.Fatal(err)
@@ -360,7 +360,7 @@ func FuzzSegment(f *testing.F) {
 		if tail.Durable > tail.End || tail.End > f.Capacity {
 			t.Fatalf("%+v", tail)
 		}
-		_, err = f.Scan(tail.End, func(off int64, h record.Header, _ []byte) error {
+		_, err = f.Scan(HeaderLen, tail.End, func(off int64, h record.Header, _ []byte) error {
 			if h.Type == record.Blob {
 				buf := make([]byte, h.Length)
 				_, err := f.ReadAt(h.ID, off, int(h.Length), buf, 0)

@@ -185,7 +185,7 @@ func BenchmarkOpen(b *testing.B) {
 				must(b, err)
 			}
 			must(b, st.Close())
-			os.Remove(filepath.Join(dir, checkpointName))
+			os.Remove(filepath.Join(dir, cleanName))
 			b.StartTimer()
 			st, err = Open(dir, Options{Reserve: -1})
 			must(b, err)
@@ -214,7 +214,7 @@ func BenchmarkReopen(b *testing.B) {
 			var total time.Duration
 			for range b.N {
 				if kind == "killed" {
-					os.Remove(filepath.Join(dir, checkpointName))
+					os.Remove(filepath.Join(dir, cleanName))
 				}
 				start := time.Now()
 				st, err := Open(dir, o)

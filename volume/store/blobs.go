@@ -38,7 +38,10 @@ func (st *Store) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs
 	*sums = record.Sums((*sums)[:0], data)
 	for !st.flights.start(id) {
 	}
-	if e, ok := st.index.Get(id); ok {
+	if e, ok, err := st.lookup(id); err != nil {
+		st.flights.land(id)
+		return false, errs.Wrap(op, err)
+	} else if ok {
 		again, durable, err := st.prepared(&e, length, *sums)
 		if !again {
 			st.flights.land(id)
@@ -154,12 +157,16 @@ func (st *Store) hint(ctx context.Context, op string, t record.Type, to index.St
 // raise is advance unless check refuses the state before.
 func (st *Store) raise(id object.BlobID, to index.State, check func(index.State, object.BlobID) error) (was index.State, err error) {
 	var e index.Entry
-	st.index.Update(id, func(x *index.Entry) {
+	_, ierr := st.index.Update(id, func(x *index.Entry) {
 		was, e = x.State(), *x
 		if err = check(was, id); err == nil && to > was {
 			x.SetState(to)
 		}
 	})
+	if ierr != nil {
+		st.indexError(ierr)
+		return 0, ierr
+	}
 	if was == 0 {
 		return 0, check(0, id)
 	}
@@ -196,7 +203,11 @@ func (st *Store) Delete(ctx context.Context, ids ...object.BlobID) error {
 	const op = "store.Delete"
 	here := make([]object.BlobID, 0, len(ids))
 	for _, id := range ids {
-		if e, ok := st.index.Get(id); ok && e.State() < index.Deleted {
+		e, ok, err := st.lookup(id)
+		if err != nil {
+			return errs.Wrap(op, err)
+		}
+		if ok && e.State() < index.Deleted {
 			here = append(here, id)
 		}
 	}
@@ -222,9 +233,9 @@ func (st *Store) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off i
 	if off < 0 {
 		return 0, errs.E(op, errs.Invalid, "offset %d", off)
 	}
-	e, s := st.locate(id)
+	e, s, err := st.locate(id)
 	if s == nil {
-		return 0, st.missing(op, id)
+		return 0, st.missing(op, id, err)
 	}
 	n, err := s.ReadAt(id, e.Off(), e.Length(), dst, off)
 	s.Release()
@@ -237,23 +248,26 @@ func (st *Store) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off i
 }
 
 // locate finds a living blob and its segment, which stays open until Release. The segment is nil if there is none.
-func (st *Store) locate(id object.BlobID) (index.Entry, *seg) {
+func (st *Store) locate(id object.BlobID) (index.Entry, *seg, error) {
 	for range 3 { // the blob may move between the look into the index and that for the segment
-		e, ok := st.index.Get(id)
-		if !ok || e.State() >= index.Dropped {
-			return e, nil
+		e, ok, err := st.lookup(id)
+		if err != nil || !ok || e.State() >= index.Dropped {
+			return e, nil, err
 		}
 		if s := st.segment(e.Segment); s != nil {
-			return e, s
+			return e, s, nil
 		}
 	}
-	return index.Entry{}, nil
+	return index.Entry{}, nil, nil
 }
 
 // missing is the error for a blob that was not found; a closed volume finds none and must not say so.
-func (st *Store) missing(op string, id object.BlobID) error {
+func (st *Store) missing(op string, id object.BlobID, err error) error {
 	if st.closing.Load() {
 		return errs.Wrap(op, errClosed)
+	}
+	if err != nil {
+		return errs.Wrap(op, err)
 	}
 	return errs.E(op, errs.BlobMissing, "blob %s is not on this volume", id)
 }
@@ -261,9 +275,9 @@ func (st *Store) missing(op string, id object.BlobID) error {
 // Stat tells what is known of a blob; it reads its header. Errors: as ReadAt.
 func (st *Store) Stat(id object.BlobID) (object.BlobInfo, error) {
 	const op = "store.Stat"
-	e, s := st.locate(id)
+	e, s, err := st.locate(id)
 	if s == nil {
-		return object.BlobInfo{}, st.missing(op, id)
+		return object.BlobInfo{}, st.missing(op, id, err)
 	}
 	defer s.Release()
 	h, err := s.HeaderAt(id, e.Off(), e.Length())
@@ -296,12 +310,13 @@ func (st *Store) ListPrepared(after object.BlobID, limit int, below uint64) []ob
 
 func (st *Store) list(after object.BlobID, limit int, want func(*index.Entry) bool) []object.BlobInfo {
 	var infos []object.BlobInfo
-	st.index.Scan(after, func(e *index.Entry) bool {
+	err := st.index.Scan(after, func(e *index.Entry) bool {
 		if e.State() < index.Dropped && want(e) {
 			infos = append(infos, infoOf(e))
 		}
 		return len(infos) < limit
 	})
+	st.indexError(err)
 	return infos
 }
 

@@ -399,7 +399,7 @@ func runCrash(t *testing.T, c *crasher, o Options, writers int, base *int) {
 	if o.Fsync != Always { // a clean close is a sync
 		c.oracle.mu.Lock()
 		for id, p := range c.oracle.blobs {
-			if e, ok := st.index.Get(id); ok && e.State() < 3 {
+			if e, ok, _ := st.index.Get(id); ok && e.State() < 3 {
 				p.acked = true
 			}
 		}

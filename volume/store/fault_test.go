@@ -268,7 +268,7 @@ func TestRotIsReported(t *testing.T) {
 	for i := range 4 {
 		put(t, st, i, 1000)
 	}
-	e, _ := st.index.Get(testID(1))
+	e, _, _ := st.index.Get(testID(1))
 	data := e.Off() + int64(st.small.layout.DataOff(1000))
 	must(t, st.Close())
 	name := "/v/" + segment.Name(uint64(e.Segment), segment.Small)
@@ -296,7 +296,7 @@ func TestRotIsReported(t *testing.T) {
 	must(t, st.Close())
 
 	flip(e.Off() + 9) // now the header
-	must(t, mem.Remove("/v/"+checkpointName))
+	must(t, mem.Remove("/v/"+indexName))
 	st, err = Open("/v", tiny(mem))
 	must(t, err)
 	if d := st.Damage(); len(d) != 1 || d[0].From != e.Off() {

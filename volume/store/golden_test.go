@@ -18,7 +18,11 @@ import (
 
 var updateGolden = flag.Bool("update", false, "write the golden files of the present format")
 
-const goldenDir = "testdata/v1"
+// goldenDir is what this program writes. goldenFirst is version 1 before it had an index file, with a checkpoint that is ignored.
+const (
+	goldenDir   = "testdata/v1-index"
+	goldenFirst = "testdata/v1"
+)
 
 // goldenOptions make the same bytes every time.
 func goldenOptions(fs vfs.FS) Options {
@@ -43,7 +47,7 @@ func goldenVolume(t *testing.T) *vfs.Mem {
 	put(t, st, 4, 1)
 	must(t, st.Delete(ctx, testID(2)))
 	must(t, st.Close())
-	must(t, mem.Remove("/v/"+checkpointName)) // so that the segments are read and sealed
+	must(t, mem.Remove("/v/"+indexName)) // so that the segments are read and sealed
 	st, err = Open("/v", o)
 	must(t, err)
 	put(t, st, 5, 10)
@@ -92,17 +96,17 @@ func TestGoldenWrite(t *testing.T) {
 	}
 }
 
-// TestGoldenRead: what version 1 wrote is read, with and without its checkpoint.
+// TestGoldenRead: what version 1 wrote is read, with and without its index.
 func TestGoldenRead(t *testing.T) {
-	for _, without := range []string{"", checkpointName} {
+	for _, x := range []struct{ dir, without string }{{goldenFirst, ""}, {goldenFirst, oldCheckpointName}, {goldenDir, ""}, {goldenDir, cleanName}, {goldenDir, indexName}} {
 		mem := vfs.NewMem()
 		must(t, mem.MkdirAll("/v", 0o755))
-		stored, err := os.ReadDir(goldenDir)
+		stored, err := os.ReadDir(x.dir)
 		must(t, err)
 		for _, e := range stored {
-			b, err := os.ReadFile(filepath.Join(goldenDir, e.Name()))
+			b, err := os.ReadFile(filepath.Join(x.dir, e.Name()))
 			must(t, err)
-			if e.Name() != without {
+			if e.Name() != x.without {
 				must(t, vfs.AtomicWriteFile(mem, "/v/"+e.Name(), b, 0o600))
 			}
 		}
@@ -128,7 +132,7 @@ func TestGoldenRead(t *testing.T) {
 
 // TestNewerFormatIsRefused: each file of a newer version is refused by its number, and nothing is changed.
 func TestNewerFormatIsRefused(t *testing.T) {
-	for name, magic := range map[string]string{volumeName: segment.MagicVolume, checkpointName: segment.MagicCheckpoint, segment.Name(1, segment.Small): segment.MagicSegment} {
+	for name, magic := range map[string]string{volumeName: segment.MagicVolume, indexName: segment.MagicIndex, cleanName: segment.MagicClean, segment.Name(1, segment.Small): segment.MagicSegment} {
 		mem := goldenVolume(t)
 		f, err := mem.OpenReadWrite("/v/"+name, "")
 		must(t, err)
@@ -149,10 +153,10 @@ func TestNewerFormatIsRefused(t *testing.T) {
 	}
 }
 
-// TestStaleCheckpoint: one that does not fit the segments, or is damaged, is rebuilt from them.
-func TestStaleCheckpoint(t *testing.T) {
+// TestStaleIndex: one that does not fit the segments, or is damaged, is rebuilt from them.
+func TestStaleIndex(t *testing.T) {
 	mem := goldenVolume(t)
-	old, err := vfs.ReadFile(mem, "/v/"+checkpointName, 1<<20)
+	old, err := vfs.ReadFile(mem, "/v/"+indexName, 1<<20)
 	must(t, err)
 	st, err := Open("/v", goldenOptions(mem))
 	must(t, err)
@@ -162,7 +166,7 @@ func TestStaleCheckpoint(t *testing.T) {
 	flipped[100] ^= 1
 	for name, b := range map[string][]byte{"stale": old, "damaged": flipped, "cut": old[:len(old)-5], "empty": {}} {
 		c := mem.CrashClone(vfs.Survival{Percent: 100})
-		must(t, vfs.AtomicWriteFile(c, "/v/"+checkpointName, b, 0o600))
+		must(t, vfs.AtomicWriteFile(c, "/v/"+indexName, b, 0o600))
 		st, err := Open("/v", goldenOptions(c))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

@@ -9,6 +9,7 @@ import (
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/internal/vfs"
+	"minikv/volume/index"
 	"minikv/volume/record"
 	"minikv/volume/segment"
 )
@@ -74,7 +75,8 @@ func (j *janitor) stop() {
 	j.closed = true
 }
 
-// Tidy looks at free space, makes the ballast again if there is room, and removes segments without a living blob. It is done
+// Tidy looks at free space, makes the ballast again if there is room, removes segments without a living blob, and writes the index
+// down when much is newer than its file. It is done
 // now and then by itself.
 func (st *Store) Tidy(ctx context.Context) error {
 	j := &st.janitor
@@ -106,6 +108,11 @@ func (st *Store) Tidy(ctx context.Context) error {
 			st.mu.Unlock()
 		}
 	}
+	if st.wantCheckpoint() {
+		if err := st.checkpoint(); err != nil {
+			return err
+		}
+	}
 	return j.checkSpace()
 }
 
@@ -121,8 +128,8 @@ const keepShare = 4
 
 // remove removes a dead segment; see the fifth invariant of the package. It declines when too much of it must be kept.
 func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
-	c := census{st: st, s: s, keep: map[record.Type][]object.BlobID{}}
-	gaps, err := s.Scan(s.end, c.visit)
+	c := census{st: st, s: s, stale: st.othersStale(s), keep: map[record.Type][]object.BlobID{}}
+	gaps, err := s.Scan(segment.HeaderLen, s.end, c.visit)
 	if err != nil {
 		return false, err
 	}
@@ -133,7 +140,7 @@ func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
 		st.damaged(Damage{Segment: segment.Name(s.Number, s.Kind), From: gaps[0].From, To: gaps[0].To, Cause: "no valid record"})
 		return false, nil
 	}
-	if c.keeps*keepShare > s.end {
+	if c.alive > 0 || c.keeps*keepShare > s.end {
 		return false, nil
 	}
 	if err := c.copyOn(ctx); err != nil {
@@ -146,9 +153,7 @@ func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
 		return false, errs.WrapKind("", errs.Unavailable, err)
 	}
 	st.alterSegments(func(m map[uint32]*seg) { delete(m, uint32(s.Number)) })
-	for _, id := range c.blobs {
-		st.index.Delete(id, uint32(s.Number))
-	}
+	st.index.Drop(uint32(s.Number))
 	s.Release()
 	return true, nil
 }
@@ -157,7 +162,8 @@ func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
 type census struct {
 	st    *Store
 	s     *seg
-	blobs []object.BlobID
+	alive int  // blobs in it, which should be 0
+	stale bool // other segments hold copies that count elsewhere
 	keep  map[record.Type][]object.BlobID
 	ends  []record.End
 	keeps int64 // bytes
@@ -166,13 +172,29 @@ type census struct {
 func (c *census) visit(_ int64, h record.Header, data []byte) error {
 	switch {
 	case h.Type == record.Blob:
-		c.blobs = append(c.blobs, h.ID)
+		e, ok, err := c.st.lookup(h.ID)
+		if ok && e.Segment == uint32(c.s.Number) && e.State() < index.Dropped {
+			c.alive++
+		}
+		return err
 	case h.Type == record.Seal:
 		return c.seals(data)
 	case stateOf(h.Type) != 0:
 		return c.control(h.Type, data)
 	}
 	return nil
+}
+
+// othersStale says whether a copy of a blob may be in another segment than the one that counts.
+func (st *Store) othersStale(s *seg) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, x := range *st.segments.Load() {
+		if x != s && x.stale {
+			return true
+		}
+	}
+	return false
 }
 
 // seals keeps those of segments that still exist.
@@ -191,8 +213,12 @@ func (c *census) seals(data []byte) error {
 func (c *census) control(t record.Type, data []byte) error {
 	ids, err := record.ParseIDs(data)
 	for _, id := range ids {
-		e, ok := c.st.index.Get(id)
-		if ok && e.Segment != uint32(c.s.Number) && e.State() == stateOf(t) {
+		e, ok, err := c.st.lookup(id)
+		if err != nil {
+			return err
+		}
+		gone := !ok || e.Segment == uint32(c.s.Number)
+		if (!gone && e.State() == stateOf(t)) || (gone && c.stale && stateOf(t) >= index.Dropped) {
 			c.keep[t] = append(c.keep[t], id)
 			c.keeps += object.BlobIDLen
 		}

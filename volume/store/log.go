@@ -28,6 +28,7 @@ type log struct {
 	closing bool
 	spare   *segment.File // made ahead
 	making  bool          // a spare is being made
+	parking *parking      // the committer is asked to rest
 
 	wake    chan struct{}
 	stopped chan struct{}
@@ -131,8 +132,12 @@ func (l *log) run() {
 	defer timer.Stop()
 	expired := false
 	for {
-		g, wait, closing := l.take(expired)
+		g, p, wait, closing := l.take(expired)
 		expired = false
+		if p != nil {
+			l.hold(p)
+			continue
+		}
 		if g != nil {
 			l.commit(g)
 			l.giveBack(g)
@@ -157,8 +162,8 @@ func (l *log) run() {
 	}
 }
 
-// take returns a group to commit, or how long to wait for one (0: until woken). expired says that the last wait ended by itself.
-func (l *log) take(expired bool) (g *group, wait time.Duration, closing bool) {
+// take returns a group to commit, or who asks the committer to rest, or how long to wait for one (0: until woken). expired says that the last wait ended by itself.
+func (l *log) take(expired bool) (g *group, p *parking, wait time.Duration, closing bool) {
 	if expired {
 		l.tick()
 	}
@@ -167,17 +172,21 @@ func (l *log) take(expired bool) (g *group, wait time.Duration, closing bool) {
 	if expired && l.idle {
 		l.idle = false
 	}
+	if p := l.parking; p != nil {
+		l.parking = nil
+		return nil, p, 0, false
+	}
 	if o := l.open; o != nil && o.used > 0 && (o.ripe || l.closing || expired) {
 		l.open, l.rest = l.rest, nil
 		close(l.room)
 		l.room = make(chan struct{})
-		return o, 0, false
+		return o, nil, 0, false
 	}
 	if l.closing {
-		return nil, 0, true
+		return nil, nil, 0, true
 	}
 	l.idle = true
-	return nil, l.nextTick(), false
+	return nil, nil, l.nextTick(), false
 }
 
 // giveBack keeps the buffers of g for another group. The group itself stays with those who wait for it.

@@ -7,6 +7,7 @@ import (
 
 	"minikv/internal/errs"
 	"minikv/internal/vfs"
+	"minikv/volume/index"
 	"minikv/volume/segment"
 )
 
@@ -26,7 +27,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
-	st := &Store{o: o, dir: dir, lock: lock}
+	st := &Store{o: o, dir: dir, lock: lock, index: index.New(nil)}
 	st.segments.Store(&map[uint32]*seg{})
 	st.flights.init()
 	st.small = newLog(st, segment.Small, o.smallGroup())
@@ -51,17 +52,10 @@ func (st *Store) open() error {
 	for _, f := range files {
 		st.added(f)
 	}
-	clean, err := st.loadCheckpoint(files)
+	r, err := st.load(files)
 	if err != nil {
 		return err
 	}
-	var r *replay
-	if !clean {
-		if r, err = st.replay(files); err != nil {
-			return err
-		}
-	}
-	st.recount()
 	if err := st.janitor.checkSpace(); err != nil {
 		return err
 	}
@@ -76,6 +70,45 @@ func (st *Store) open() error {
 	}
 	st.janitor.start()
 	return nil
+}
+
+// load makes the index: from its file alone after a clean close, else also from the segments, of which r tells.
+func (st *Store) load(files []*segment.File) (r *replay, err error) {
+	strays := len(st.damage)
+	c, err := st.loadIndex(files)
+	if err != nil {
+		return nil, err
+	}
+	clean, err := st.takeClean(c, files)
+	if err != nil {
+		return nil, err
+	}
+	if clean {
+		return nil, st.resume(c, files)
+	}
+	r, err = st.replay(files, c)
+	if c != nil && (errs.Is(err, errs.Corrupt) || st.indexBad.Load()) {
+		st.o.Logf("the index is of no use: %v; reading the segments", err)
+		st.unload(files, strays)
+		r, err = st.replay(files, nil)
+	}
+	return r, err
+}
+
+// unload forgets what a damaged index file said.
+func (st *Store) unload(files []*segment.File, strays int) {
+	st.index = index.New(nil)
+	st.indexBad.Store(false)
+	st.damage = st.damage[:strays]
+	st.counters.liveBlobs.Store(0)
+	st.counters.liveBytes.Store(0)
+	for _, f := range files {
+		s := (*st.segments.Load())[uint32(f.Number)]
+		s.blobs.Store(0)
+		s.bytes.Store(0)
+		s.end, s.damaged, s.stale = 0, false, false
+		f.Ended(segment.HeaderLen)
+	}
 }
 
 // openFiles opens all segments, in the order of their numbers, and removes what was left half made. strays are names of segments

@@ -53,7 +53,8 @@ type Options struct {
 	// a torn tail. Negative: only when it is closed. [1 s]
 	Certify time.Duration
 	// LazyFlush is how long commit hints wait for company before they are written. [50 ms]
-	LazyFlush time.Duration
+	LazyFlush  time.Duration
+	OverlayMax int // entries, and a 24th of the index, that may be newer than its file [100,000]
 	// Tidy is the time between looks at free space and dead segments; negative: only when Tidy is called. [1 s]
 	Tidy time.Duration
 
@@ -81,6 +82,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Certify, time.Second)
 	def(&o.LazyFlush, 50*time.Millisecond)
 	def(&o.Tidy, time.Second)
+	def(&o.OverlayMax, 100_000)
 	if o.FS == nil {
 		o.FS = vfs.OS()
 	}

@@ -10,10 +10,12 @@ import (
 	"minikv/volume/segment"
 )
 
-// replay rebuilds the index from the segments, after anything but a clean close.
+// replay brings the index up to date from the segments, after anything but a clean close: from all of them, or from what is above
+// the cut of the index file.
 type replay struct {
 	st    *Store
 	files []*segment.File
+	cut   *cut // nil: there is no index
 	tails map[uint64]segment.Tail
 	seals map[uint64][]sealAt // by the segment they seal
 	early map[object.BlobID]index.State
@@ -37,24 +39,40 @@ type sealAt struct {
 	record.End
 }
 
-func (st *Store) replay(files []*segment.File) (*replay, error) {
+func (st *Store) replay(files []*segment.File, c *cut) (*replay, error) {
 	r := &replay{
-		st: st, files: files, tails: map[uint64]segment.Tail{}, seals: map[uint64][]sealAt{},
+		st: st, files: files, cut: c, tails: map[uint64]segment.Tail{}, seals: map[uint64][]sealAt{},
 		early: map[object.BlobID]index.State{},
 	}
 	for _, f := range files {
-		tail, err := f.FindEnd(func(off int64, h record.Header, data []byte) error { return r.survey(f, off, &h, data) })
+		from, sealed := r.known(f.Number)
+		if sealed {
+			continue
+		}
+		tail, err := f.FindEnd(from, func(off int64, h record.Header, data []byte) error { return r.survey(f, off, &h, data) })
 		if err != nil {
 			return nil, err
 		}
 		r.tails[f.Number] = tail
 	}
 	for _, f := range files {
+		if _, sealed := r.known(f.Number); sealed {
+			continue
+		}
 		if err := r.read(f); err != nil {
 			return nil, err
 		}
 	}
 	return r, nil
+}
+
+// known says from where on a segment must be read, and whether its end is known, so that nothing of it must be.
+func (r *replay) known(number uint64) (from int64, sealed bool) {
+	if r.cut == nil || r.cut.segments[number] == nil {
+		return segment.HeaderLen, false
+	}
+	s := r.cut.segments[number]
+	return int64(s.end), s.role == roleSealed
 }
 
 // survey sees everything that parses, also what turns out not to count.
@@ -73,6 +91,9 @@ func (r *replay) survey(f *segment.File, off int64, h *record.Header, data []byt
 // end finds where a segment ends by a seal that counts: one below the end of the segment it is in. No segment is sealed by one that
 // it seals, since a segment that is sealed takes no more records.
 func (r *replay) end(number uint64, visiting map[uint64]bool) (end int64, sealed *sealAt) {
+	if end, sealed := r.known(number); sealed {
+		return end, &sealAt{in: number}
+	}
 	if visiting[number] {
 		return 0, nil
 	}
@@ -100,7 +121,8 @@ func (r *replay) read(f *segment.File) error {
 	s := (*r.st.segments.Load())[uint32(f.Number)]
 	s.end = end
 	f.Ended(end)
-	gaps, err := f.Scan(end, func(off int64, h record.Header, data []byte) error { return r.apply(s, off, &h, data) })
+	from, _ := r.known(f.Number)
+	gaps, err := f.Scan(from, end, func(off int64, h record.Header, data []byte) error { return r.apply(s, off, &h, data) })
 	if err == nil && seal == nil {
 		err = r.readTail(f, tail)
 	}
@@ -129,11 +151,10 @@ func (r *replay) readTail(f *segment.File, tail segment.Tail) error {
 	return nil
 }
 
-// apply takes one record into the index. Counts come later.
+// apply takes one record into the index and the accounts.
 func (r *replay) apply(s *seg, off int64, h *record.Header, data []byte) error {
 	if h.Type == record.Blob {
-		r.blob(s, off, h)
-		return nil
+		return r.blob(s, off, h)
 	}
 	if to := stateOf(h.Type); to != 0 {
 		return r.control(data, to)
@@ -141,38 +162,43 @@ func (r *replay) apply(s *seg, off int64, h *record.Header, data []byte) error {
 	return nil
 }
 
-func (r *replay) blob(s *seg, off int64, h *record.Header) {
+func (r *replay) blob(s *seg, off int64, h *record.Header) error {
 	state := max(index.Prepared, r.early[h.ID])
 	if h.Flags&record.Committed != 0 {
 		state = max(state, index.Committed)
 	}
-	if e, ok := r.st.index.Get(h.ID); ok {
-		state = max(state, e.State())
+	old, ok, err := r.st.index.Get(h.ID)
+	if err != nil {
+		return err
 	}
-	r.st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
+	if ok {
+		state = max(state, old.State())
+		if old.State() < index.Dropped {
+			r.st.account((*r.st.segments.Load())[old.Segment], old.Length(), -1)
+		}
+		if old.Segment != uint32(s.Number) {
+			r.st.staleCopy(old.Segment)
+		}
+	}
+	if _, _, err := r.st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)); err != nil {
+		return err
+	}
+	if state < index.Dropped {
+		r.st.account(s, int(h.Length), 1)
+	}
 	r.st.counters.newestEpoch(&r.st.newest, h.Epochs.Cluster)
+	return nil
 }
 
 // control raises the states of blobs; of those not met yet it is remembered.
 func (r *replay) control(data []byte, to index.State) error {
 	ids, err := record.ParseIDs(data)
 	for _, id := range ids {
-		if !r.st.index.Update(id, func(e *index.Entry) { e.SetState(max(e.State(), to)) }) {
+		if r.st.advance(id, to) == 0 {
 			r.early[id] = max(r.early[id], to)
 		}
 	}
 	return err
-}
-
-// recount makes the accounts from the index.
-func (st *Store) recount() {
-	segments := *st.segments.Load()
-	st.index.Scan(object.BlobID{}, func(e *index.Entry) bool {
-		if e.State() < index.Dropped {
-			st.account(segments[e.Segment], e.Length(), 1)
-		}
-		return true
-	})
 }
 
 // salvage copies what was found above the durable ends into the running logs, waits until it is on disk, and then seals the segments
@@ -258,9 +284,9 @@ func (st *Store) copyRecord(ctx context.Context, r *replay, t tailRecord) (*grou
 		if state >= index.Dropped || !st.flights.start(h.ID) {
 			return nil, nil // dead, or its copy was under way
 		}
-		if _, ok := st.index.Get(h.ID); ok {
+		if _, ok, err := st.index.Get(h.ID); ok || err != nil {
 			st.flights.land(h.ID)
-			return nil, nil
+			return nil, err
 		}
 		if state == index.Committed {
 			h.Flags |= record.Committed

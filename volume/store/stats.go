@@ -21,13 +21,14 @@ type Stats struct {
 	BytesWritten   int64
 	WriteFailures  int64 // writes and syncs that sealed a segment
 	SegmentRemoved int64
+	Checkpoints    int64 // times the index was written down while open
 	Horizon        uint64
 }
 
 type counters struct {
 	liveBlobs, liveBytes                                       atomic.Int64
 	prepares, deletes, reads, readErrors, groups, syncs, bytes atomic.Int64
-	failures, removed, free                                    atomic.Int64
+	checkpoints, failures, removed, free                       atomic.Int64
 }
 
 func (*counters) newestEpoch(newest *atomic.Uint64, epoch uint64) {
@@ -47,7 +48,7 @@ func (st *Store) Stats() Stats {
 		FreeBytes: c.free.Load(), Full: st.full.Load(), Damaged: len(st.Damage()),
 		Prepares: c.prepares.Load(), Deletes: c.deletes.Load(), Reads: c.reads.Load(), ReadErrors: c.readErrors.Load(),
 		Groups: c.groups.Load(), Syncs: c.syncs.Load(), BytesWritten: c.bytes.Load(),
-		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Horizon: st.horizon.Load(),
+		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Checkpoints: c.checkpoints.Load(), Horizon: st.horizon.Load(),
 	}
 	for _, seg := range *st.segments.Load() {
 		s.Segments++

@@ -44,7 +44,7 @@ type Store struct {
 	lock io.Closer
 	id   identity
 
-	index   index.Table
+	index   *index.Index
 	flights flights
 	small   *log
 	large   *log
@@ -58,6 +58,10 @@ type Store struct {
 	counters   counters
 	background sync.WaitGroup
 	janitor    janitor
+	indexBad   atomic.Bool // the index file is damaged
+
+	generation uint64   // of the index file; guarded by the janitor's lock once open
+	cutting    *cutting // one that could not be written; as generation
 
 	segments atomic.Pointer[map[uint32]*seg] // replaced, never altered
 
@@ -74,6 +78,7 @@ type seg struct {
 	// Guarded by Store.mu.
 	end     int64 // 0 while it is appended to
 	damaged bool
+	stale   bool  // it has copies of blobs that count elsewhere
 	keep    int64 // count of removals at which it was found not worth removing
 }
 
@@ -149,12 +154,34 @@ func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
 	if h.Flags&record.Committed != 0 {
 		state = index.Committed
 	}
-	old, replaced := st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
+	old, replaced, err := st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
+	st.indexError(err)
 	st.account(s, int(h.Length), 1)
+	if replaced && old.Segment != uint32(s.Number) {
+		st.staleCopy(old.Segment)
+	}
 	if replaced && old.State() < index.Dropped {
 		st.account((*st.segments.Load())[old.Segment], old.Length(), -1)
 	}
 	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
+}
+
+// staleCopy notes that a segment holds a copy of a blob that counts elsewhere: what is said of its death must outlive that segment too.
+func (st *Store) staleCopy(segment uint32) {
+	if s := (*st.segments.Load())[segment]; s != nil {
+		st.mu.Lock()
+		s.stale = true
+		st.mu.Unlock()
+	}
+}
+
+// lookup is Get of the index; one that fails is reported.
+func (st *Store) lookup(id object.BlobID) (index.Entry, bool, error) {
+	e, ok, err := st.index.Get(id)
+	if err != nil {
+		st.indexError(err)
+	}
+	return e, ok, err
 }
 
 // account adds a blob to, or takes it from, a segment's accounts.
@@ -180,12 +207,13 @@ func (st *Store) account(s *seg, length int, sign int64) {
 // advance raises the state of a blob; it returns the state before, 0 if there is no such blob.
 func (st *Store) advance(id object.BlobID, to index.State) (was index.State) {
 	var e index.Entry
-	st.index.Update(id, func(x *index.Entry) {
+	_, err := st.index.Update(id, func(x *index.Entry) {
 		was, e = x.State(), *x
 		if to > was {
 			x.SetState(to)
 		}
 	})
+	st.indexError(err)
 	if was != 0 && was < index.Dropped && to >= index.Dropped {
 		st.account((*st.segments.Load())[e.Segment], e.Length(), -1)
 	}
@@ -194,16 +222,16 @@ func (st *Store) advance(id object.BlobID, to index.State) (was index.State) {
 
 // forget takes a blob that was never on disk out of the index.
 func (st *Store) forget(id object.BlobID, s *seg, from int64) {
-	e, ok := st.index.Get(id)
-	if !ok || e.Segment != uint32(s.Number) || e.Off() < from {
+	e, ok, err := st.lookup(id)
+	if err != nil || !ok || e.Segment != uint32(s.Number) || e.Off() < from {
 		return
 	}
-	if st.index.Delete(id, e.Segment) && e.State() < index.Dropped {
+	if st.index.Forget(id, e.Segment) && e.State() < index.Dropped {
 		st.account(s, e.Length(), -1)
 	}
 }
 
-// Close writes what is outstanding, certifies both logs, writes the checkpoint and gives the folder back.
+// Close writes what is outstanding, certifies both logs, writes the index and gives the folder back.
 func (st *Store) Close() error {
 	if !st.closing.CompareAndSwap(false, true) {
 		return nil
@@ -212,7 +240,7 @@ func (st *Store) Close() error {
 	st.large.close()
 	st.small.close()
 	st.background.Wait()
-	err := st.writeCheckpoint()
+	st.closeIndex()
 	for _, l := range []*log{st.small, st.large} {
 		if l.spare != nil {
 			l.spare.Release()
@@ -221,8 +249,5 @@ func (st *Store) Close() error {
 	for _, s := range *st.segments.Load() {
 		s.Release()
 	}
-	if cerr := st.lock.Close(); err == nil && cerr != nil {
-		err = errs.WrapKind("store.Close", errs.Unavailable, cerr)
-	}
-	return err
+	return errs.WrapKind("store.Close", errs.Unavailable, st.lock.Close())
 }
