@@ -121,5 +121,18 @@ for p in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
     assert "Errors" not in out
     total += len(out["Deleted"])
 assert total >= 160
+
+# Emptied by versions, as clean-up scripts do.
+for i in range(5):
+    s3.put_object(Bucket=bucket, Key=f"v {i % 2}/ü&{i}", Body=b"v")
+pages = list(s3.get_paginator("list_object_versions").paginate(Bucket=bucket, PaginationConfig={"PageSize": 1}))
+assert [(v["Key"], v["VersionId"], v["IsLatest"]) for p in pages for v in p.get("Versions", [])] == sorted(
+    (f"v {i % 2}/ü&{i}", "null", True) for i in range(5)), pages
+pages = list(s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Delimiter="/", PaginationConfig={"PageSize": 1}))
+assert [c["Prefix"] for p in pages for c in p.get("CommonPrefixes", [])] == ["v 0/", "v 1/"], pages
+resource = boto3.resource("s3", endpoint_url=endpoint, config=s3.meta.config)
+for r in resource.Bucket(bucket).object_versions.delete():
+    assert "Errors" not in r, r
+assert not s3.list_object_versions(Bucket=bucket).get("Versions")
 s3.delete_bucket(Bucket=bucket)
 print("boto3", boto3.__version__, "ok")
