@@ -95,7 +95,7 @@ fails(404, "NoSuchUpload", s3.abort_multipart_upload, Bucket=bucket, Key="r", Up
 # Presigned GET and PUT.
 curl = ["curl", "-fsS"] + (["--cacert", os.environ["AWS_CA_BUNDLE"]] if endpoint.startswith("https") else [])
 url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=60)
-subprocess.run(curl + ["-T", "-", url], input=b"by url", check=True)
+subprocess.run(curl + ["-X", "PUT", "--data-binary", "@-", url], input=b"by url", check=True)
 url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=60)
 assert subprocess.run(curl + [url], stdout=subprocess.PIPE, check=True).stdout == b"by url"
 
