@@ -78,6 +78,19 @@ func (x *Index) Put(e Entry) (old Entry, replaced bool, err error) {
 	return old, replaced, err
 }
 
+// Move is Put, but the entry keeps the state of the one it replaces if that is higher; now is what is in the index after it.
+func (x *Index) Move(e Entry) (old, now Entry, replaced bool, err error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	l := x.levels.Load()
+	now = e
+	old, replaced = l.overlay.move(&now, func() (o Entry, ok bool) {
+		o, ok, err = l.below(e.ID)
+		return o, ok
+	}, x.isDead)
+	return old, now, replaced, err
+}
+
 // Update lets change alter the entry of id; it returns false, and change is not called, if there is none. change must not alter the id.
 func (x *Index) Update(id object.BlobID, change func(e *Entry)) (found bool, err error) {
 	x.mu.RLock()
@@ -281,6 +294,33 @@ func (p *part) after(from object.BlobID) []Entry {
 		}
 	}
 	return entries
+}
+
+// move puts e, raised to the state of the entry that it replaces, here or below, unless that is dead.
+func (t *Table) move(e *Entry, below func() (Entry, bool), dead func(segment uint32) bool) (old Entry, replaced bool) {
+	n, h := split(e.ID.Hash())
+	p := &t.parts[n]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	slot, here := p.find(h, e.ID)
+	if here {
+		old, replaced = p.slots[slot], true
+	} else {
+		old, replaced = below()
+	}
+	if replaced && dead(old.Segment) {
+		old, replaced = Entry{}, false
+	}
+	if replaced {
+		e.SetState(max(e.State(), old.State()))
+	}
+	if here {
+		p.slots[slot] = *e
+		return old, replaced
+	}
+	t.count.Add(1)
+	p.insert(h, *e)
+	return old, replaced
 }
 
 // modify lets change alter the entry of id. If there is none, one that below gives is put first, unless change leaves it as it is.

@@ -89,6 +89,9 @@ func (st *Store) prepared(e *index.Entry, length int, sums []uint32) (again, dur
 		return true, false, nil
 	}
 	defer s.Release()
+	if st.isBad(e.ID) && e.Length() == length {
+		return true, false, nil
+	}
 	if e.Length() != length {
 		return false, false, conflict(e)
 	}
@@ -242,6 +245,9 @@ func (st *Store) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off i
 	st.counters.reads.Add(1)
 	if err != nil {
 		st.counters.readErrors.Add(1)
+		if errs.Is(err, errs.Corrupt) {
+			st.noteBad(&e, err)
+		}
 		return 0, errs.Wrap(op, err)
 	}
 	return n, nil

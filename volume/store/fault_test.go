@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -82,10 +83,12 @@ func TestEveryFault(t *testing.T) {
 				if fault.from {
 					hook = vfs.FailFrom(n, vfs.Kinds(), fault.err)
 				}
-				failed := false
+				var failed atomic.Bool
 				fs := vfs.NewInject(mem, vfs.Hooks{Before: func(op vfs.Op) vfs.Fault {
 					f := hook(op)
-					failed = failed || f.Err != nil
+					if f.Err != nil {
+						failed.Store(true)
+					}
 					return f
 				}})
 				o := newOracle()
@@ -101,7 +104,7 @@ func TestEveryFault(t *testing.T) {
 					}
 					must(t, again.Close())
 				}
-				if !failed {
+				if !failed.Load() {
 					if n < 50 {
 						t.Fatalf("only %d operations", n)
 					}

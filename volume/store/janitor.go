@@ -108,6 +108,15 @@ func (st *Store) Tidy(ctx context.Context) error {
 			st.mu.Unlock()
 		}
 	}
+	if st.o.CompactDead > 0 {
+		again, err := st.compactOne(ctx, st.o.CompactDead)
+		if err != nil {
+			return err
+		}
+		if again {
+			j.wakeUp()
+		}
+	}
 	if st.wantCheckpoint() {
 		if err := st.checkpoint(); err != nil {
 			return err

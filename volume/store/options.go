@@ -55,6 +55,9 @@ type Options struct {
 	// LazyFlush is how long commit hints wait for company before they are written. [50 ms]
 	LazyFlush  time.Duration
 	OverlayMax int // entries, and a 24th of the index, that may be newer than its file [100,000]
+	// CompactDead is the dead share of a sealed segment from which on it is compacted; negative: only when Compact is called. [0.5]
+	CompactDead float64
+	CompactRate int64 // bytes per second copied by compaction; negative: no limit [64 MiB]
 	// Tidy is the time between looks at free space and dead segments; negative: only when Tidy is called. [1 s]
 	Tidy time.Duration
 
@@ -82,6 +85,8 @@ func (o Options) withDefaults() Options {
 	def(&o.Certify, time.Second)
 	def(&o.LazyFlush, 50*time.Millisecond)
 	def(&o.Tidy, time.Second)
+	def(&o.CompactDead, 0.5)
+	def(&o.CompactRate, 64*mib)
 	def(&o.OverlayMax, 100_000)
 	if o.FS == nil {
 		o.FS = vfs.OS()

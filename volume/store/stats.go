@@ -21,6 +21,9 @@ type Stats struct {
 	BytesWritten   int64
 	WriteFailures  int64 // writes and syncs that sealed a segment
 	SegmentRemoved int64
+	Compacted      int64 // segments rewritten
+	CopiedBytes    int64 // of blobs, by compaction
+	Bad            int64 // blobs that wait for repair
 	Checkpoints    int64 // times the index was written down while open
 	Horizon        uint64
 }
@@ -28,7 +31,7 @@ type Stats struct {
 type counters struct {
 	liveBlobs, liveBytes                                       atomic.Int64
 	prepares, deletes, reads, readErrors, groups, syncs, bytes atomic.Int64
-	checkpoints, failures, removed, free                       atomic.Int64
+	compacted, copied, checkpoints, failures, removed, free    atomic.Int64
 }
 
 func (*counters) newestEpoch(newest *atomic.Uint64, epoch uint64) {
@@ -48,7 +51,7 @@ func (st *Store) Stats() Stats {
 		FreeBytes: c.free.Load(), Full: st.full.Load(), Damaged: len(st.Damage()),
 		Prepares: c.prepares.Load(), Deletes: c.deletes.Load(), Reads: c.reads.Load(), ReadErrors: c.readErrors.Load(),
 		Groups: c.groups.Load(), Syncs: c.syncs.Load(), BytesWritten: c.bytes.Load(),
-		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Checkpoints: c.checkpoints.Load(), Horizon: st.horizon.Load(),
+		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Checkpoints: c.checkpoints.Load(), Compacted: c.compacted.Load(), CopiedBytes: c.copied.Load(), Bad: st.bads.Load(), Horizon: st.horizon.Load(),
 	}
 	for _, seg := range *st.segments.Load() {
 		s.Segments++

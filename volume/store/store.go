@@ -67,6 +67,8 @@ type Store struct {
 
 	mu     sync.Mutex // guards changes of segments, and below
 	damage []Damage
+	bad    map[object.BlobID]Bad
+	bads   atomic.Int64 // len(bad)
 }
 
 // seg is a segment with its accounts.
@@ -79,6 +81,7 @@ type seg struct {
 	end     int64 // 0 while it is appended to
 	damaged bool
 	stale   bool  // it has copies of blobs that count elsewhere
+	tried   int64 // living blobs that a compaction left
 	keep    int64 // count of removals at which it was found not worth removing
 }
 
@@ -154,9 +157,12 @@ func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
 	if h.Flags&record.Committed != 0 {
 		state = index.Committed
 	}
-	old, replaced, err := st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
+	old, now, replaced, err := st.index.Move(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
 	st.indexError(err)
-	st.account(s, int(h.Length), 1)
+	if now.State() < index.Dropped { // it may have been deleted while it was copied
+		st.account(s, int(h.Length), 1)
+	}
+	st.good(h.ID)
 	if replaced && old.Segment != uint32(s.Number) {
 		st.staleCopy(old.Segment)
 	}
