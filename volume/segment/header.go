@@ -30,6 +30,7 @@ const (
 	MagicSegment = "mkvseg\r\n"
 	MagicVolume  = "mkvvol\r\n"
 	MagicIndex   = "mkvidx\r\n"
+	MagicScrub   = "mkvscr\r\n"
 	MagicClean   = "mkvcln\r\n"
 )
 

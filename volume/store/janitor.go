@@ -47,6 +47,9 @@ func (j *janitor) wakeUp() {
 }
 
 func (j *janitor) start() {
+	if j.st.o.ScrubRate > 0 {
+		j.done.Go(func() { j.st.scrubForever(j.ctx) })
+	}
 	if j.st.o.Tidy < 0 {
 		return
 	}

@@ -58,6 +58,7 @@ type Options struct {
 	// CompactDead is the dead share of a sealed segment from which on it is compacted; negative: only when Compact is called. [0.5]
 	CompactDead float64
 	CompactRate int64 // bytes per second copied by compaction; negative: no limit [64 MiB]
+	ScrubRate   int64 // bytes per second read by the continuous scrub; negative: none [4 MiB]
 	// Tidy is the time between looks at free space and dead segments; negative: only when Tidy is called. [1 s]
 	Tidy time.Duration
 
@@ -87,6 +88,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Tidy, time.Second)
 	def(&o.CompactDead, 0.5)
 	def(&o.CompactRate, 64*mib)
+	def(&o.ScrubRate, 4*mib)
 	def(&o.OverlayMax, 100_000)
 	if o.FS == nil {
 		o.FS = vfs.OS()

@@ -58,6 +58,7 @@ type Store struct {
 	counters   counters
 	background sync.WaitGroup
 	janitor    janitor
+	scrub      scrubber
 	indexBad   atomic.Bool // the index file is damaged
 
 	generation uint64   // of the index file; guarded by the janitor's lock once open

@@ -1,0 +1,77 @@
+package store
+
+import (
+	"context"
+	"testing"
+
+	"minikv/internal/vfs"
+)
+
+// TestScrubFindsRot: every flipped bit in a living blob is found, and nothing in a sound volume.
+func TestScrubFindsRot(t *testing.T) {
+	mem := vfs.NewMem()
+	st, err := Open("/v", tiny(mem))
+	must(t, err)
+	for n := range 40 {
+		put(t, st, n, 100+500*n)
+	}
+	got, err := st.Scrub(ctx, 0)
+	must(t, err)
+	if got.Records < 40 || got.Bad != 0 || len(st.Repairs()) != 0 {
+		t.Fatalf("%+v, %+v", got, st.Repairs())
+	}
+	e, _, err := st.index.Get(testID(7))
+	must(t, err)
+	s := (*st.segments.Load())[e.Segment]
+	f, err := mem.OpenReadWrite(s.Path(), "")
+	must(t, err)
+	b := make([]byte, 1)
+	_, err = f.ReadAt(b, e.Off()+2000)
+	must(t, err)
+	b[0] ^= 4
+	_, err = f.WriteAt(b, e.Off()+2000)
+	must(t, err)
+	must(t, f.Close())
+	got, err = st.Scrub(ctx, 0)
+	must(t, err)
+	if bad := st.Repairs(); got.Bad != 1 || len(bad) != 1 || bad[0].ID != testID(7) {
+		t.Fatalf("%+v, %+v", got, bad)
+	}
+	must(t, st.Close())
+}
+
+// TestScrubGoesOn: the position outlives a restart, and a damaged one begins again.
+func TestScrubGoesOn(t *testing.T) {
+	mem := vfs.NewMem()
+	st, err := Open("/v", tiny(mem))
+	must(t, err)
+	for n := range 100 {
+		put(t, st, n, 5000)
+	}
+	st.scrub.next.Store(3)
+	st.scrub.rounds.Store(2)
+	st.saveScrub()
+	if s := st.ScrubStats(); s.Left <= 0 || s.Segment != 3 || s.Rounds != 2 {
+		t.Fatalf("%+v", s)
+	}
+	must(t, st.Close())
+	st, err = Open("/v", tiny(mem))
+	must(t, err)
+	st.loadScrub()
+	if st.scrub.next.Load() != 3 || st.scrub.rounds.Load() != 2 {
+		t.Fatalf("%+v", st.ScrubStats())
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	cancel()
+	st.scrubForever(stopped)
+	if st.scrub.next.Load() != 3 {
+		t.Fatal("a stopped scrub went on")
+	}
+	must(t, mem.Remove("/v/"+scrubName))
+	st.scrub.next.Store(0)
+	st.loadScrub()
+	if st.scrub.next.Load() != 0 {
+		t.Fatal("no file, but a position")
+	}
+	must(t, st.Close())
+}
