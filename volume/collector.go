@@ -59,6 +59,9 @@ func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err er
 		return done, errs.Wrap(op, err)
 	}
 	s.SetHorizon(horizon)
+	if done, err = s.sweep(ctx, runs, horizon); err != nil {
+		return done, errs.Wrap(op, err)
+	}
 	below := max(horizon, s.NewestEpoch()+1-min(s.cfg.RelearnAfter, s.NewestEpoch()+1))
 	var after object.BlobID
 	for {
@@ -75,6 +78,22 @@ func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err er
 			return done, errs.Wrap(op, err)
 		}
 	}
+}
+
+// sweep asks about one page of committed blobs below the horizon: a prepare and its hint that came late, after the run was deleted,
+// leave a blob that nobody else asks about.
+func (s *Server) sweep(ctx context.Context, runs Runs, horizon uint64) (done Collected, err error) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
+	page := s.ListCommitted(s.swept, pageBlobs, horizon)
+	if len(page) == 0 {
+		s.swept = object.BlobID{}
+		return done, nil
+	}
+	if done, err = s.settle(ctx, runs, page); err == nil {
+		s.swept = page[len(page)-1].ID
+	}
+	return done, err
 }
 
 // settle asks about a page of blobs and does what follows.
@@ -122,7 +141,7 @@ func decide(page []object.BlobInfo, bases []object.RunBase, states []object.RunS
 			continue
 		}
 		switch life := states[i].Blob(b.ID.Counter()); {
-		case life == object.RunAlive:
+		case life == object.RunAlive && b.State != object.BlobCommitted:
 			commit = append(commit, b.ID)
 		case life == object.RunNone && b.Epochs.Cluster < horizon:
 			drop = append(drop, b.ID)

@@ -171,3 +171,27 @@ func TestCollectorLoop(t *testing.T) {
 		}
 	})
 }
+
+// TestSweepDropsLateCommits: a blob whose prepare and hint came after its run was deleted goes; committed blobs of living and dying runs
+// and of epochs at the horizon stay.
+func TestSweepDropsLateCommits(t *testing.T) {
+	all := []object.CounterRange{{First: 0, Count: 9}}
+	l := &leader{horizon: 50, runs: map[object.RunBase]object.RunState{
+		run(1): {Life: object.RunAlive, Ranges: all}, run(2): {Life: object.RunDying, Ranges: all},
+	}}
+	s := open(t, vfs.NewMem())
+	defer s.Close()
+	for n, epoch := range map[byte]uint64{1: 10, 2: 10, 3: 10, 4: 50} {
+		prepare(t, s, run(n).Blob(0), epoch)
+		must(t, s.Commit(ctx, run(n).Blob(0)))
+	}
+	for range 3 { // sweeps begin again
+		_, err := s.Collect(ctx, l)
+		must(t, err)
+		for n, want := range map[byte]object.BlobState{1: object.BlobCommitted, 2: object.BlobCommitted, 3: 0, 4: object.BlobCommitted} {
+			if got := state(t, s, run(n).Blob(0)); got != want {
+				t.Fatalf("run %d: %v, want %v", n, got, want)
+			}
+		}
+	}
+}

@@ -45,6 +45,9 @@ type Server struct {
 	stopped chan struct{}
 
 	totals totals
+
+	sweeping sync.Mutex    // guards below
+	swept    object.BlobID // committed blobs up to here were asked about in this sweep
 }
 
 // Open opens the volume in dir, or makes one; see store.Open. The collector rests until Start.

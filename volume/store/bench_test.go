@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -196,9 +197,11 @@ func BenchmarkOpen(b *testing.B) {
 	})
 }
 
+var reopenBlobs = flag.Int("blobs", 1_000_000, "blobs in the store that BenchmarkReopen opens")
+
 // BenchmarkReopen opens a store of a million blobs after a clean close and after a kill.
 func BenchmarkReopen(b *testing.B) {
-	const blobs = 1_000_000
+	blobs := *reopenBlobs
 	dir := benchDir(b)
 	o := Options{Reserve: -1, Ballast: -1, Fsync: Never, Certify: -1}
 	st, err := Open(dir, o)
@@ -220,7 +223,7 @@ func BenchmarkReopen(b *testing.B) {
 				st, err := Open(dir, o)
 				must(b, err)
 				total += time.Since(start)
-				if st.Stats().Blobs != blobs {
+				if st.Stats().Blobs != int64(blobs) {
 					b.Fatal(st.Stats().Blobs)
 				}
 				must(b, st.Close())

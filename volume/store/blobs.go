@@ -186,7 +186,7 @@ func (st *Store) appendIDs(ctx context.Context, t record.Type, ids []object.Blob
 		some := ids[:min(len(ids), record.IDsMax)]
 		ids = ids[len(some):]
 		data := [][]byte{record.AppendIDs(nil, some)}
-		h := record.Header{Type: t, Length: uint32(len(data[0]))}
+		h := record.Header{Type: t, Length: uint32(len(data[0])), Epochs: object.Epochs{Cluster: st.horizon.Load()}}
 		g, err := st.small.append(ctx, h, record.Sums(nil, data), data, n)
 		if err != nil {
 			return nil, err
@@ -314,6 +314,11 @@ func (st *Store) ListPrepared(after object.BlobID, limit int, below uint64) []ob
 	return st.list(after, limit, func(e *index.Entry) bool { return e.State() == index.Prepared && uint64(e.Epoch) < below })
 }
 
+// ListCommitted is List of blobs that are committed and whose epoch is below the given one.
+func (st *Store) ListCommitted(after object.BlobID, limit int, below uint64) []object.BlobInfo {
+	return st.list(after, limit, func(e *index.Entry) bool { return e.State() == index.Committed && uint64(e.Epoch) < below })
+}
+
 func (st *Store) list(after object.BlobID, limit int, want func(*index.Entry) bool) []object.BlobInfo {
 	var infos []object.BlobInfo
 	err := st.index.Scan(after, func(e *index.Entry) bool {
@@ -326,7 +331,8 @@ func (st *Store) list(after object.BlobID, limit int, want func(*index.Entry) bo
 	return infos
 }
 
-// SetHorizon makes the store refuse prepares of older epochs from now on. The horizon never falls.
+// SetHorizon makes the store refuse prepares of older epochs from now on. The horizon never falls. Control records carry it, so what
+// was dropped on its word stays refused after a crash.
 func (st *Store) SetHorizon(epoch uint64) {
 	for {
 		h := st.horizon.Load()

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"minikv/internal/errs"
+	"minikv/internal/object"
 	"minikv/volume/index"
 	"minikv/volume/record"
 	"minikv/volume/segment"
@@ -159,7 +160,7 @@ func (l *log) sealRecord() []byte {
 func (l *log) control(t record.Type, flags record.Flags, data []byte) []byte {
 	g := newGroup(l.layout.Size(len(data)))
 	parts := [][]byte{data}
-	at := g.reserve(l.layout, record.Header{Type: t, Flags: flags, Length: uint32(len(data))}, record.Sums(nil, parts))
+	at := g.reserve(l.layout, record.Header{Type: t, Flags: flags, Length: uint32(len(data)), Epochs: object.Epochs{Cluster: l.st.horizon.Load()}}, record.Sums(nil, parts))
 	g.fill(l.layout, at, parts)
 	g.finish(l.active.Seed, l.active.Pos(), l.active.Synced(), l.st.nextSequence)
 	return g.buf

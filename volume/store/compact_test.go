@@ -109,3 +109,20 @@ func TestCompactKeepsTheBad(t *testing.T) {
 	}
 	must(t, st.Close())
 }
+
+// TestHorizonOutlivesACrash: what was dropped on the horizon's word stays refused.
+func TestHorizonOutlivesACrash(t *testing.T) {
+	mem := vfs.NewMem()
+	st, err := Open("/v", tiny(mem))
+	must(t, err)
+	put(t, st, 1, 100)
+	st.SetHorizon(9)
+	must(t, st.Delete(ctx, testID(1)))
+	clone := mem.CrashClone(vfs.Survival{Percent: 0})
+	must(t, st.Close())
+	st, err = Open("/v", tiny(clone))
+	must(t, err)
+	_, err = st.Prepare(ctx, testID(1), object.Epochs{Cluster: 8}, nil)
+	wantKind(t, err, errs.StaleEpoch)
+	must(t, st.Close())
+}

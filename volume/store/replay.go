@@ -78,6 +78,9 @@ func (r *replay) known(number uint64) (from int64, sealed bool) {
 // survey sees everything that parses, also what turns out not to count.
 func (r *replay) survey(f *segment.File, off int64, h *record.Header, data []byte) error {
 	r.st.sequence.Store(max(r.st.sequence.Load(), h.Sequence))
+	if h.Type != record.Blob {
+		r.st.SetHorizon(h.Epochs.Cluster)
+	}
 	if h.Type != record.Seal {
 		return nil
 	}
