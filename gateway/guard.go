@@ -30,7 +30,17 @@ const lingerTime = 2 * time.Second
 var errChunkFraming = errors.New("malformed chunked transfer coding")
 
 // refusedHeader marks the request that stands in for a refused head; its value is refusedNonce, which no client knows.
-const refusedHeader = "X-Minikv-Refused-Head"
+const (
+	refusedHeader     = "X-Minikv-Refused-Head"
+	refusedCodeHeader = "X-Minikv-Refused-Code"
+)
+
+// refusalMessages are for servers that see no more than the stand-in.
+var refusalMessages = map[string]string{
+	"BadRequest":                   "The request head is malformed, or can be read in more than one way.",
+	"InvalidURI":                   "Couldn't parse the specified URI.",
+	"RequestHeaderSectionTooLarge": "Your request header section exceeds the maximum allowed size.",
+}
 
 var refusedNonce = func() string {
 	b := make([]byte, 16)
@@ -249,7 +259,8 @@ func (g *guard) checkHead() {
 // refuse puts the stand-in request in the place of everything that follows.
 func (g *guard) refuse(r *refusal) {
 	g.refusal = r
-	g.buf = append(g.buf[:0], "GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n"+refusedHeader+": "+refusedNonce+"\r\n\r\n"...)
+	g.buf = append(g.buf[:0], "GET / HTTP/1.1\r\nHost: refused\r\nConnection: close\r\n"+
+		refusedHeader+": "+refusedNonce+"\r\n"+refusedCodeHeader+": "+r.code+"\r\n\r\n"...)
 	g.ready = len(g.buf)
 	g.state = guardEnd
 	g.unread.Store(true)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -13,7 +14,29 @@ import (
 const (
 	handshakeTimeout  = 10 * time.Second
 	handshakesWaiting = 16
+	acceptPause       = 50 * time.Millisecond
 )
+
+// Guard puts the guard over a listener for another HTTP server; config, if not nil, is the TLS that it speaks, HTTP/1.1 before
+// HTTP/2. idle ends a body or an answer of which no byte moves for so long; 0: the server keeps time itself. That server must
+// ask RefusedHead before it does anything with a request.
+func Guard(l net.Listener, config *tls.Config, idle time.Duration) net.Listener {
+	if config == nil {
+		return &guardListener{l, idle}
+	}
+	config = config.Clone()
+	config.NextProtos = []string{"http/1.1", "h2"}
+	return newTLSListener(l, config, idle)
+}
+
+// RefusedHead says whether a request behind Guard stands in for a refused head, and what was wrong with that. Its code is S3's.
+func RefusedHead(r *http.Request) (code, message string, refused bool) {
+	if v := r.Header[refusedHeader]; len(v) != 1 || v[0] != refusedNonce {
+		return "", "", false
+	}
+	code = r.Header.Get(refusedCodeHeader)
+	return code, refusalMessages[code], true
+}
 
 // guardListener puts a guard over every connection.
 type guardListener struct {
@@ -57,8 +80,7 @@ func (l *tlsListener) run() {
 	for {
 		c, err := l.Listener.Accept()
 		if err != nil {
-			var ne net.Error
-			if errors.As(err, &ne) && ne.Timeout() {
+			if l.passing(err) {
 				continue
 			}
 			l.failed <- err
@@ -66,6 +88,20 @@ func (l *tlsListener) run() {
 		}
 		l.wg.Add(1)
 		go l.handshake(c)
+	}
+}
+
+// passing says that accepting goes on after an error, as net/http does: descriptors run out and come back. It waits a little.
+func (l *tlsListener) passing(err error) bool {
+	var ne net.Error
+	if !errors.As(err, &ne) || !ne.Timeout() && !ne.Temporary() { //nolint:staticcheck // net/http asks the same
+		return false
+	}
+	select {
+	case <-time.After(acceptPause):
+		return true
+	case <-l.closed:
+		return false
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -112,40 +113,82 @@ func checkJSONType(v string) error {
 	return nil
 }
 
-// parseBatch reads a list of operations, or an object with the list as ops.
+// parseBatch reads a list of operations, or an object with the list as ops. It stops at the first operation too many: text of
+// two bytes may make an operation of a hundred.
 func parseBatch(text []byte) ([]batchOp, error) {
 	if err := checkText(text); err != nil {
 		return nil, err
 	}
-	var (
-		list []batchOp
-		into any = &list
-		obj  struct {
-			Ops *[]batchOp `json:"ops"`
-		}
-	)
-	text = bytes.TrimLeft(text, " \t\r\n")
-	if len(text) > 0 && text[0] == '{' {
-		into = &obj
-	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return nil, malformed("The body is not a batch: %s.", strings.TrimPrefix(err.Error(), "json: "))
+	t, err := d.Token()
+	var list []batchOp
+	switch {
+	case err == nil && t == json.Delim('['):
+		list, err = decodeOps(d)
+	case err == nil && t == json.Delim('{'):
+		list, err = decodeObject(d)
+	case err == nil:
+		err = errors.New("it is neither a list nor an object")
+	}
+	if err != nil {
+		return nil, batchError(err)
 	}
 	if _, err := d.Token(); err != io.EOF {
 		return nil, malformed("The body goes on after the batch.")
 	}
-	if obj.Ops != nil {
-		list = *obj.Ops
-	}
-	switch {
-	case len(list) == 0:
+	if len(list) == 0 {
 		return nil, malformed("The batch has no operations.")
-	case len(list) > batchOpsMax:
-		return nil, newError(http.StatusRequestEntityTooLarge, "EntityTooLarge", fmt.Sprintf("The batch has %d operations; at most %d are allowed.", len(list), batchOpsMax))
 	}
 	return list, nil
+}
+
+// decodeObject reads what follows the brace of {"ops": [...]}.
+func decodeObject(d *json.Decoder) (list []batchOp, err error) {
+	for seen := false; d.More(); seen = true {
+		name, err := d.Token()
+		switch {
+		case err != nil:
+			return nil, err
+		case name != "ops" || seen:
+			return nil, fmt.Errorf("field %q is unknown or repeated", name)
+		}
+		if t, err := d.Token(); err != nil || t != json.Delim('[') {
+			return nil, errors.Join(errors.New("ops is not a list"), err)
+		}
+		if list, err = decodeOps(d); err != nil {
+			return nil, err
+		}
+	}
+	_, err = d.Token() // the brace
+	return list, err
+}
+
+// decodeOps reads what follows the bracket of a list, its end included.
+func decodeOps(d *json.Decoder) (list []batchOp, err error) {
+	for d.More() {
+		if len(list) == batchOpsMax {
+			return nil, newError(http.StatusRequestEntityTooLarge, "EntityTooLarge", fmt.Sprintf("The batch has more than %d operations.", batchOpsMax))
+		}
+		var op batchOp
+		if err := d.Decode(&op); err != nil {
+			return nil, err
+		}
+		list = append(list, op)
+	}
+	_, err = d.Token() // the bracket
+	return list, err
+}
+
+func batchError(err error) error {
+	var own *Error
+	if errors.As(err, &own) {
+		return own
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return malformed("The body is not a batch: %s.", strings.TrimPrefix(err.Error(), "json: "))
 }
 
 func malformed(format string, args ...any) *Error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,6 +87,24 @@ func TestBatchBodyIsBounded(t *testing.T) {
 	a := f.do("POST", "/batch", big)
 	require.Equal(t, 413, a.StatusCode, a.text)
 	require.Zero(t, f.store.puts)
+}
+
+// R5: operations take more memory than their text, so that they are bounded by number while they are read.
+func TestBatchBombTakesLittleMemory(t *testing.T) {
+	for name, text := range map[string]string{
+		"empty operations": "[" + strings.Repeat("{},", 1<<20) + "{}]",
+		"in an object":     `{"ops":[` + strings.Repeat("{},", 1<<20) + "{}]}",
+		"numbers":          "[" + strings.Repeat("0,", 1<<20) + "0]",
+		"nested":           strings.Repeat("[", 1<<20),
+		"repeated fields":  "{" + strings.Repeat(`"ops":[{"op":"get","key":"k"}],`, 1<<16) + `"ops":[]}`,
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := parseBatch([]byte(text))
+		runtime.ReadMemStats(&after)
+		require.Error(t, err, name)
+		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(len(text)+8<<20), name)
+	}
 }
 
 func TestBatchOfAThousandKeysOfFullLength(t *testing.T) {

@@ -63,6 +63,11 @@ func (s *Server) bind(operation string, h handlerFunc) http.Handler {
 }
 
 func (c *call) run(h handlerFunc) error {
+	if c.s.cfg.Refused != nil {
+		if code, message, refused := c.s.cfg.Refused(c.r); refused {
+			return newError(http.StatusBadRequest, code, message)
+		}
+	}
 	if err := c.checkOrigin(); err != nil {
 		return err
 	}

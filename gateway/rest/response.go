@@ -8,6 +8,9 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"minikv/internal/errs"
+	"minikv/sigv4"
 )
 
 // response is the answer: it remembers the status and renews the deadline at every write, so that a slow client lives and a dead
@@ -82,8 +85,20 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		return n, newError(http.StatusBadRequest, "RequestTimeout", "No byte of the body came for too long.")
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return n, newError(http.StatusBadRequest, "IncompleteBody", "")
+	case err != nil && !understood(err): // the transfer coding, or the connection
+		return n, &Error{Code: "IncompleteBody", Message: "The body could not be read: " + err.Error() + ".", status: http.StatusBadRequest}
 	}
 	return n, err
+}
+
+// understood says that errorOf knows what to answer.
+func understood(err error) bool {
+	var (
+		own   *Error
+		sig   *sigv4.Error
+		large *http.MaxBytesError
+	)
+	return errors.As(err, &own) || errors.As(err, &sig) || errors.As(err, &large) || errs.KindOf(err) != errs.Other
 }
 
 // release bounds the time that net/http spends on what was not read.

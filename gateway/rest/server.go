@@ -57,6 +57,9 @@ type Config struct {
 	// PublicMetrics serves /metrics to other machines without authentication.
 	PublicMetrics bool
 
+	// Refused says of a request that it stands in for one that could be read in two ways, and why it was refused. nil: none.
+	Refused func(r *http.Request) (code, message string, refused bool)
+
 	Ready   func(ctx context.Context) error        // nil: always ready
 	Status  func(ctx context.Context) (any, error) // JSON of /admin/status; nil: none
 	Metrics http.Handler                           // nil: none

@@ -127,14 +127,17 @@ func (n *Node) exit(err error) {
 
 // listen takes the ports, so that a busy one is known before anything else happens. Nothing is accepted yet (N1).
 func (n *Node) listen() error {
+	s3Max, restMax := connectionShares(descriptors())
 	for _, l := range []struct {
 		key, addr string
+		max       int
 		into      *net.Listener
-	}{{"s3", n.cfg.S3, &n.s3L}, {"rest", n.cfg.REST, &n.restL}} {
-		ln, err := net.Listen("tcp", l.addr)
+	}{{"s3", n.cfg.S3, s3Max, &n.s3L}, {"rest", n.cfg.REST, restMax, &n.restL}} {
+		inner, err := net.Listen("tcp", l.addr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.key, err)
 		}
+		ln := newLimitListener(inner, l.max)
 		*l.into = ln
 		n.onClose("listener "+l.key, func() error {
 			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
@@ -183,6 +186,7 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 	rc := rest.Config{
 		Bucket: n.restBucket(), Directory: directory,
 		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
+		Refused:  gateway.RefusedHead,
 		Open:     n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
 		Metrics: telemetry.MetricsHandler(registry), Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
 	}
@@ -190,13 +194,9 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 		rc.Pprof = telemetry.PprofHandler()
 	}
 	n.rest = rest.New(rc).Root(directory.ByKey(n.users[0].AccessKey))
-	if tlsConfig != nil {
-		c := tlsConfig.Clone()
-		c.NextProtos = []string{"http/1.1", "h2"}
-		n.restL = tls.NewListener(n.restL, c)
-	}
+	guarded := gateway.Guard(n.restL, tlsConfig, 0)
 	n.restDone = make(chan error, 1)
-	go func() { n.restDone <- n.rest.Serve(n.restL) }()
+	go func() { n.restDone <- n.rest.Serve(guarded) }()
 	n.onClose("REST", func() error {
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // after a drain there is nothing to wait for
