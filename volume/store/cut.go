@@ -83,13 +83,45 @@ func (st *Store) takeCut() (*cutting, error) {
 	return st.freeze(false), nil
 }
 
+// unchanged says, when nothing is appended any more, that the index file says it all.
+func (st *Store) unchanged() bool {
+	if st.last == nil || st.index.New() > 0 || st.index.Dead() > 0 || st.last.horizon != st.horizon.Load() {
+		return false
+	}
+	now := st.segmentsNow(true)
+	if len(now) != len(st.last.segments) {
+		return false
+	}
+	for n, s := range now {
+		l := st.last.segments[n]
+		if l == nil || l.end != s.end || l.role != s.role || l.flags != s.flags {
+			return false
+		}
+	}
+	return true
+}
+
 // freeze is called while nothing is appended; closed says that nothing will be.
 func (st *Store) freeze(closed bool) *cutting {
 	c := &cut{
 		generation: st.o.Rand(), sequence: st.sequence.Load(), lastNumber: st.lastNumber.Load(), horizon: st.horizon.Load(), newest: st.newest.Load(),
-		segments: map[uint64]*cutSegment{},
+		segments: st.segmentsNow(closed),
 	}
 	st.mu.Lock()
+	for _, d := range st.damage {
+		if n, _, ok := segment.ParseName(d.Segment); ok && c.segments[n] != nil {
+			c.damage = append(c.damage, cutDamage{n, uint64(d.From), uint64(d.To)})
+		}
+	}
+	st.mu.Unlock()
+	return &cutting{c, st.index.Freeze()}
+}
+
+// segmentsNow are the segments as they are while nothing is appended, spares included when closed.
+func (st *Store) segmentsNow(closed bool) map[uint64]*cutSegment {
+	all := map[uint64]*cutSegment{}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	for _, s := range *st.segments.Load() {
 		cs := &cutSegment{seed: s.Seed, end: uint64(s.end), role: roleSealed, layout: s.Layout()}
 		if s.end == 0 {
@@ -101,20 +133,14 @@ func (st *Store) freeze(closed bool) *cutting {
 		if s.stale {
 			cs.flags |= flagStale
 		}
-		c.segments[s.Number] = cs
+		all[s.Number] = cs
 	}
-	for _, d := range st.damage {
-		if n, _, ok := segment.ParseName(d.Segment); ok && c.segments[n] != nil {
-			c.damage = append(c.damage, cutDamage{n, uint64(d.From), uint64(d.To)})
-		}
-	}
-	st.mu.Unlock()
 	for _, l := range []*log{st.small, st.large} {
 		if closed && l.spare != nil {
-			c.segments[l.spare.Number] = &cutSegment{seed: l.spare.Seed, end: segment.HeaderLen, role: roleSpare, layout: l.layout}
+			all[l.spare.Number] = &cutSegment{seed: l.spare.Seed, end: segment.HeaderLen, role: roleSpare, layout: l.layout}
 		}
 	}
-	return &cutting{c, st.index.Freeze()}
+	return all
 }
 
 // finishCut writes the index of a cut; after an error it may be called again.
@@ -124,7 +150,7 @@ func (st *Store) finishCut(c *cutting) error {
 		return err
 	}
 	c.merge.Replace(base)
-	st.generation = c.cut.generation
+	st.last = c.cut
 	return nil
 }
 
@@ -192,10 +218,12 @@ func (st *Store) closeIndex() {
 			return
 		}
 	}
-	c := st.freeze(true)
-	err := st.finishCut(c)
+	var err error
+	if !st.unchanged() {
+		err = st.finishCut(st.freeze(true))
+	}
 	if err == nil {
-		err = vfs.AtomicWriteFile(st.o.FS, st.o.FS.PathJoin(st.dir, cleanName), encodeClean(c.cut.generation), 0o600)
+		err = vfs.AtomicWriteFile(st.o.FS, st.o.FS.PathJoin(st.dir, cleanName), encodeClean(st.last.generation), 0o600)
 	}
 	if err != nil {
 		st.indexError(err)

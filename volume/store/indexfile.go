@@ -277,7 +277,7 @@ func (st *Store) adopt(c *cut, files []*segment.File) {
 	st.lastNumber.Store(max(st.lastNumber.Load(), c.lastNumber))
 	st.horizon.Store(c.horizon)
 	st.newest.Store(c.newest)
-	st.generation = c.generation
+	st.last = c
 	there := map[uint64]bool{}
 	segments := *st.segments.Load()
 	names := map[uint64]string{}

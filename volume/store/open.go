@@ -97,7 +97,7 @@ func (st *Store) load(files []*segment.File) (r *replay, err error) {
 
 // unload forgets what a damaged index file said.
 func (st *Store) unload(files []*segment.File, strays int) {
-	st.index = index.New(nil)
+	st.index, st.last = index.New(nil), nil
 	st.indexBad.Store(false)
 	st.damage = st.damage[:strays]
 	st.counters.liveBlobs.Store(0)

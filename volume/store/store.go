@@ -61,8 +61,8 @@ type Store struct {
 	scrub      scrubber
 	indexBad   atomic.Bool // the index file is damaged
 
-	generation uint64   // of the index file; guarded by the janitor's lock once open
-	cutting    *cutting // one that could not be written; as generation
+	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
+	cutting *cutting // one that could not be written; as last
 
 	segments atomic.Pointer[map[uint32]*seg] // replaced, never altered
 
