@@ -47,6 +47,9 @@ type Config struct {
 	Pool    Pool
 	Volumes []*metapb.VolumeRow
 
+	// FoundWith, if not 0, is how many volumes must have joined before a new cluster is founded with them; Volumes is not used.
+	FoundWith int
+
 	EpochInterval time.Duration // 0: 1 h
 	HorizonLag    uint64        // epochs; 0: 48
 	QueueDelay    time.Duration // bytes of the deleted wait so long; 0: 15 min, negative: none
@@ -54,6 +57,8 @@ type Config struct {
 
 	// Blobs deletes on volumes; nil: nothing is collected until SetBlobs.
 	Blobs txn.Volumes
+	// Copier brings replicas to volumes that lack them; nil: nothing is repaired.
+	Copier Copier
 
 	// BallastBytes are preallocated in Dir and released when space is short. 0: 256 MiB, negative: none.
 	BallastBytes int64

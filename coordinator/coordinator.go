@@ -29,8 +29,9 @@ type Coordinator struct {
 	close  sync.Once
 	closed error
 
-	mu    sync.Mutex // guards blobs
+	mu    sync.Mutex // guards what follows
 	blobs txn.Volumes
+	nodes map[string]*memberNode // of the cluster, as far as this coordinator has heard
 }
 
 // Open opens the folder and starts. It does not wait for a leader: see WaitReady.
@@ -197,12 +198,15 @@ func (c *Coordinator) term(term uint64) {
 		c.awaitEnd(ctx, term)
 		cancel()
 	})
-	for {
+	for last := ""; ; {
 		err := c.foundIfEmpty(ctx)
 		if err == nil {
 			break
 		}
-		c.cfg.Log.Warn("the cluster could not be read or founded", zap.Error(err))
+		if now := err.Error(); now != last {
+			last = now
+			c.cfg.Log.Warn("the cluster could not be read or founded", zap.Error(err))
+		}
 		select {
 		case <-c.cfg.Clock.After(foundRetry):
 		case <-ctx.Done():

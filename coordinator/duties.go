@@ -21,7 +21,7 @@ func (c *Coordinator) runDuties(ctx context.Context) {
 
 func (c *Coordinator) duties() []txn.Duty {
 	collectEvery := min(collectEveryMax, max(c.cfg.QueueDelay/4, 100*time.Millisecond))
-	return []txn.Duty{
+	duties := []txn.Duty{
 		{Name: "tick the epoch", Next: c.untilTick, Step: func(ctx context.Context, _ time.Time) error {
 			return c.TickIfDue(ctx)
 		}},
@@ -34,6 +34,13 @@ func (c *Coordinator) duties() []txn.Duty {
 			return err
 		}},
 	}
+	if c.cfg.Copier != nil {
+		duties = append(duties, txn.Duty{Name: "repair", Next: txn.Every(repairEvery), Step: func(ctx context.Context, _ time.Time) error {
+			_, err := c.RepairOnce(ctx)
+			return err
+		}})
+	}
+	return duties
 }
 
 func (c *Coordinator) tickFile() tickFile {

@@ -22,7 +22,11 @@ func (c *Coordinator) foundIfEmpty(ctx context.Context) error {
 		c.founded.Store(true)
 		return nil
 	}
-	if len(c.cfg.Volumes) == 0 {
+	volumes, shards, err := c.foundingVolumes()
+	if err != nil {
+		return err
+	}
+	if len(volumes) == 0 {
 		return errs.E(op, errs.Unavailable, "there is no cluster, and no volume to found one with")
 	}
 	id := make([]byte, 16)
@@ -30,8 +34,8 @@ func (c *Coordinator) foundIfEmpty(ctx context.Context) error {
 	r, err := c.node.Propose(ctx, &metapb.Command{Op: &metapb.Command_CreateCluster{CreateCluster: &metapb.CreateCluster{
 		Id: id, Fsync: c.cfg.Fsync,
 		Pool:    &metapb.PoolRow{Shards: c.cfg.Pool.Shards, Replication: c.cfg.Pool.Replication, BlobSize: c.cfg.Pool.BlobSize},
-		Volumes: c.cfg.Volumes,
-		Shards:  firstShards(c.cfg.Pool, c.cfg.Volumes),
+		Volumes: volumes,
+		Shards:  shards,
 	}}})
 	if err != nil {
 		return errs.Wrap(op, err)

@@ -122,6 +122,8 @@ func (n *Node) startRaft() error {
 		if err := n.bootstrap(conf, trans); err != nil {
 			return err
 		}
+	} else if err := n.forgetUnusedTerm(); err != nil {
+		return err
 	}
 	if n.raft, err = raft.NewRaft(conf, n.fsm, n.log, n.log, n.snaps, trans); err != nil {
 		return err

@@ -82,29 +82,32 @@ func (n *Node) restoreOne(m *raft.SnapshotMeta) error {
 
 var keyCurrentTerm = []byte("CurrentTerm") // as raft names it
 
-// bootstrap makes this node the only voter, once. Raft stores term 1 before the entry that names the voters: a crash in between
-// leaves a folder that Raft takes for a used one, though nothing ever happened in it.
+// bootstrap makes this node the only voter, once.
 func (n *Node) bootstrap(conf *raft.Config, trans raft.Transport) error {
-	used, err := raft.HasExistingState(n.log, n.log, n.snaps)
-	if err != nil {
+	if err := n.forgetUnusedTerm(); err != nil {
 		return err
 	}
-	if used {
-		last, err := n.log.LastIndex()
-		if err != nil || last > 0 || n.newestSnapshot() > 0 {
-			return err
-		}
-		if at, err := n.state.covered(); err != nil || at > 0 {
-			return err
-		}
-		if term, err := n.log.GetUint64(keyCurrentTerm); err != nil || term > 1 {
-			return err
-		}
-		if err := n.log.SetUint64(keyCurrentTerm, 0); err != nil {
-			return err
-		}
+	used, err := raft.HasExistingState(n.log, n.log, n.snaps)
+	if err != nil || used {
+		return err
 	}
 	return raft.BootstrapCluster(conf, n.log, n.log, n.snaps, trans, raft.Configuration{
 		Servers: []raft.Server{{Suffrage: raft.Voter, ID: n.id, Address: trans.LocalAddr()}},
 	})
+}
+
+// forgetUnusedTerm undoes the first half of a bootstrap: Raft stores term 1 before the entry that names the voters, and a crash in
+// between leaves a folder that Raft takes for a used one, though nothing ever happened in it.
+func (n *Node) forgetUnusedTerm() error {
+	last, err := n.log.LastIndex()
+	if err != nil || last > 0 || n.newestSnapshot() > 0 {
+		return err
+	}
+	if at, err := n.state.covered(); err != nil || at > 0 {
+		return err
+	}
+	if term, err := n.log.GetUint64(keyCurrentTerm); err != nil || term != 1 {
+		return err
+	}
+	return n.log.SetUint64(keyCurrentTerm, 0)
 }

@@ -96,6 +96,10 @@ func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
 		_, err := load(v.s, statsKey, r)
 		a.A = &metapb.Answer_Stats{Stats: r}
 		return a, err
+	case *metapb.Query_Missing:
+		r, err := v.missing(q.Missing)
+		a.A = &metapb.Answer_Missing{Missing: r}
+		return a, err
 	}
 	return nil, refuse(errs.Unsupported, "unknown query")
 }
@@ -193,6 +197,24 @@ func (v *view) queue(q *metapb.QueueQuery) (*metapb.QueueAnswer, error) {
 		e := &metapb.QueueEntry{Key: append([]byte(nil), k[1:]...), Row: new(metapb.QueueRow)}
 		r.Entries = append(r.Entries, e)
 		return true, decodeRow(value, e.Row)
+	})
+	return r, err
+}
+
+func (v *view) missing(q *metapb.MissingQuery) (*metapb.MissingAnswer, error) {
+	r := new(metapb.MissingAnswer)
+	limit := int(limited(q.Limit, queueLimitDefault, listLimitMax))
+	lower := []byte{tableMissing}
+	if q.After != nil {
+		lower = append(missingKey(q.After.Blob, q.After.Volume), 0)
+	}
+	err := scan(v.s, lower, []byte{tableMissing + 1}, func(_, value []byte) (bool, error) {
+		if len(r.Rows) == limit {
+			return false, nil
+		}
+		row := new(metapb.MissingRow)
+		r.Rows = append(r.Rows, row)
+		return true, decodeRow(value, row)
 	})
 	return r, err
 }

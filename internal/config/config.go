@@ -42,6 +42,18 @@ type Config struct {
 	Fsync         string // always, interval, never
 	FsyncInterval time.Duration
 
+	Node             string // empty: a process alone
+	Cluster          []Peer
+	Join             []string
+	Roles            []string
+	RPC, Raft        string // listen addresses; empty: from Cluster
+	Zone             string
+	ClusterSecret    string
+	ClusterPlaintext bool
+	ClusterTLS       string // folder
+	Replication      int
+	ClusterVolumes   int // 0: as many as the founding nodes
+
 	LogLevel  string
 	LogFormat string // console, json
 

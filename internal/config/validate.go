@@ -16,7 +16,7 @@ const usersMax = 10000
 
 // Validate checks what no setting can check alone.
 func (c *Config) Validate() error {
-	return errors.Join(c.validateTLS(), c.validateRoot(), c.validateDev(), c.validateUsers(), c.validateListeners())
+	return errors.Join(c.validateTLS(), c.validateRoot(), c.validateDev(), c.validateUsers(), c.validateListeners(), c.validateCluster())
 }
 
 func (c *Config) validateTLS() error {

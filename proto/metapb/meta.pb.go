@@ -1460,7 +1460,8 @@ type VolumeRow struct {
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Zone          string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
 	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"` // 0 up, 1 draining, 2 out
+	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`    // 0 up, 1 draining, 2 out
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's RPC; empty: in the coordinator's process
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1535,6 +1536,13 @@ func (x *VolumeRow) GetState() uint32 {
 		return x.State
 	}
 	return 0
+}
+
+func (x *VolumeRow) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 type ClusterRow struct {
@@ -4924,6 +4932,7 @@ type Query struct {
 	//	*Query_Layout
 	//	*Query_Queue
 	//	*Query_Stats
+	//	*Query_Missing
 	Q             isQuery_Q `protobuf_oneof:"q"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5074,6 +5083,15 @@ func (x *Query) GetStats() *StatsQuery {
 	return nil
 }
 
+func (x *Query) GetMissing() *MissingQuery {
+	if x != nil {
+		if x, ok := x.Q.(*Query_Missing); ok {
+			return x.Missing
+		}
+	}
+	return nil
+}
+
 type isQuery_Q interface {
 	isQuery_Q()
 }
@@ -5126,6 +5144,10 @@ type Query_Stats struct {
 	Stats *StatsQuery `protobuf:"bytes,12,opt,name=stats,proto3,oneof"`
 }
 
+type Query_Missing struct {
+	Missing *MissingQuery `protobuf:"bytes,13,opt,name=missing,proto3,oneof"`
+}
+
 func (*Query_GetBucket) isQuery_Q() {}
 
 func (*Query_ListBuckets) isQuery_Q() {}
@@ -5150,6 +5172,8 @@ func (*Query_Queue) isQuery_Q() {}
 
 func (*Query_Stats) isQuery_Q() {}
 
+func (*Query_Missing) isQuery_Q() {}
+
 // Answer to a query. Failures are errors of the call, not in here.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5168,6 +5192,7 @@ type Answer struct {
 	//	*Answer_Layout
 	//	*Answer_Queue
 	//	*Answer_Stats
+	//	*Answer_Missing
 	A             isAnswer_A `protobuf_oneof:"a"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5325,6 +5350,15 @@ func (x *Answer) GetStats() *StatsAnswer {
 	return nil
 }
 
+func (x *Answer) GetMissing() *MissingAnswer {
+	if x != nil {
+		if x, ok := x.A.(*Answer_Missing); ok {
+			return x.Missing
+		}
+	}
+	return nil
+}
+
 type isAnswer_A interface {
 	isAnswer_A()
 }
@@ -5377,6 +5411,10 @@ type Answer_Stats struct {
 	Stats *StatsAnswer `protobuf:"bytes,13,opt,name=stats,proto3,oneof"`
 }
 
+type Answer_Missing struct {
+	Missing *MissingAnswer `protobuf:"bytes,14,opt,name=missing,proto3,oneof"`
+}
+
 func (*Answer_Bucket) isAnswer_A() {}
 
 func (*Answer_ListBuckets) isAnswer_A() {}
@@ -5400,6 +5438,8 @@ func (*Answer_Layout) isAnswer_A() {}
 func (*Answer_Queue) isAnswer_A() {}
 
 func (*Answer_Stats) isAnswer_A() {}
+
+func (*Answer_Missing) isAnswer_A() {}
 
 type GetBucketQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -7074,6 +7114,103 @@ func (x *StatsAnswer) GetSessions() uint64 {
 	return 0
 }
 
+// MissingQuery pages through the replicas that lack a blob, in the order of blob ids.
+type MissingQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         *MissingRow            `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // exclusive; unset: from the start
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingQuery) Reset() {
+	*x = MissingQuery{}
+	mi := &file_meta_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingQuery) ProtoMessage() {}
+
+func (x *MissingQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingQuery.ProtoReflect.Descriptor instead.
+func (*MissingQuery) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *MissingQuery) GetAfter() *MissingRow {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *MissingQuery) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+type MissingAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*MissingRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingAnswer) Reset() {
+	*x = MissingAnswer{}
+	mi := &file_meta_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingAnswer) ProtoMessage() {}
+
+func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingAnswer.ProtoReflect.Descriptor instead.
+func (*MissingAnswer) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *MissingAnswer) GetRows() []*MissingRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 var File_meta_proto protoreflect.FileDescriptor
 
 const file_meta_proto_rawDesc = "" +
@@ -7211,14 +7348,15 @@ const file_meta_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12 \n" +
 	"\vreplication\x18\x03 \x01(\rR\vreplication\x12\x1b\n" +
-	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\x8d\x01\n" +
+	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\xa7\x01\n" +
 	"\tVolumeRow\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\x12\x14\n" +
-	"\x05state\x18\x06 \x01(\rR\x05state\"\xdf\x01\n" +
+	"\x05state\x18\x06 \x01(\rR\x05state\x12\x18\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\"\xdf\x01\n" +
 	"\n" +
 	"ClusterRow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1d\n" +
@@ -7501,7 +7639,7 @@ const file_meta_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2\x1d.minikv.meta.v1.BatchOpResultR\aresults\"?\n" +
 	"\rReleaseResult\x12\x1a\n" +
 	"\breleased\x18\x01 \x01(\rR\breleased\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"\x86\x06\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\xc0\x06\n" +
 	"\x05Query\x12?\n" +
 	"\n" +
 	"get_bucket\x18\x01 \x01(\v2\x1e.minikv.meta.v1.GetBucketQueryH\x00R\tgetBucket\x12E\n" +
@@ -7521,8 +7659,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x06layout\x18\n" +
 	" \x01(\v2\x1b.minikv.meta.v1.LayoutQueryH\x00R\x06layout\x122\n" +
 	"\x05queue\x18\v \x01(\v2\x1a.minikv.meta.v1.QueueQueryH\x00R\x05queue\x122\n" +
-	"\x05stats\x18\f \x01(\v2\x1a.minikv.meta.v1.StatsQueryH\x00R\x05statsB\x03\n" +
-	"\x01q\"\x96\x06\n" +
+	"\x05stats\x18\f \x01(\v2\x1a.minikv.meta.v1.StatsQueryH\x00R\x05stats\x128\n" +
+	"\amissing\x18\r \x01(\v2\x1c.minikv.meta.v1.MissingQueryH\x00R\amissingB\x03\n" +
+	"\x01q\"\xd1\x06\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x123\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x19.minikv.meta.v1.BucketRowH\x00R\x06bucket\x12F\n" +
@@ -7542,7 +7681,8 @@ const file_meta_proto_rawDesc = "" +
 	" \x01(\v2\x1f.minikv.meta.v1.RunStatesAnswerH\x00R\trunStates\x120\n" +
 	"\x06layout\x18\v \x01(\v2\x16.minikv.meta.v1.LayoutH\x00R\x06layout\x123\n" +
 	"\x05queue\x18\f \x01(\v2\x1b.minikv.meta.v1.QueueAnswerH\x00R\x05queue\x123\n" +
-	"\x05stats\x18\r \x01(\v2\x1b.minikv.meta.v1.StatsAnswerH\x00R\x05statsB\x03\n" +
+	"\x05stats\x18\r \x01(\v2\x1b.minikv.meta.v1.StatsAnswerH\x00R\x05stats\x129\n" +
+	"\amissing\x18\x0e \x01(\v2\x1d.minikv.meta.v1.MissingAnswerH\x00R\amissingB\x03\n" +
 	"\x01a\"$\n" +
 	"\x0eGetBucketQuery\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"l\n" +
@@ -7665,7 +7805,12 @@ const file_meta_proto_rawDesc = "" +
 	"\auploads\x18\x04 \x01(\x04R\auploads\x12\x16\n" +
 	"\x06queued\x18\x05 \x01(\x04R\x06queued\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1a\n" +
-	"\bsessions\x18\a \x01(\x04R\bsessions*9\n" +
+	"\bsessions\x18\a \x01(\x04R\bsessions\"V\n" +
+	"\fMissingQuery\x120\n" +
+	"\x05after\x18\x01 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
+	"\rMissingAnswer\x12.\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows*9\n" +
 	"\n" +
 	"Versioning\x12\x0f\n" +
 	"\vUNVERSIONED\x10\x00\x12\v\n" +
@@ -7685,7 +7830,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 90)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
 var file_meta_proto_goTypes = []any{
 	(Versioning)(0),           // 0: minikv.meta.v1.Versioning
 	(*CounterRange)(nil),      // 1: minikv.meta.v1.CounterRange
@@ -7778,6 +7923,8 @@ var file_meta_proto_goTypes = []any{
 	(*QueueAnswer)(nil),       // 88: minikv.meta.v1.QueueAnswer
 	(*StatsQuery)(nil),        // 89: minikv.meta.v1.StatsQuery
 	(*StatsAnswer)(nil),       // 90: minikv.meta.v1.StatsAnswer
+	(*MissingQuery)(nil),      // 91: minikv.meta.v1.MissingQuery
+	(*MissingAnswer)(nil),     // 92: minikv.meta.v1.MissingAnswer
 }
 var file_meta_proto_depIdxs = []int32{
 	1,   // 0: minikv.meta.v1.Run.ranges:type_name -> minikv.meta.v1.CounterRange
@@ -7892,48 +8039,52 @@ var file_meta_proto_depIdxs = []int32{
 	84,  // 109: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
 	86,  // 110: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
 	89,  // 111: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
-	7,   // 112: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
-	66,  // 113: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
-	68,  // 114: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
-	70,  // 115: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
-	73,  // 116: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
-	75,  // 117: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
-	77,  // 118: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
-	80,  // 119: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
-	83,  // 120: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
-	85,  // 121: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
-	88,  // 122: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
-	90,  // 123: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
-	7,   // 124: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
-	7,   // 125: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	8,   // 126: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
-	11,  // 127: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 128: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	71,  // 129: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
-	7,   // 130: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 131: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	12,  // 132: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
-	7,   // 133: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 134: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	11,  // 135: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 136: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	78,  // 137: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
-	10,  // 138: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
-	9,   // 139: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
-	11,  // 140: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	1,   // 141: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
-	82,  // 142: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
-	19,  // 143: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
-	17,  // 144: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
-	15,  // 145: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
-	18,  // 146: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
-	14,  // 147: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
-	87,  // 148: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
-	149, // [149:149] is the sub-list for method output_type
-	149, // [149:149] is the sub-list for method input_type
-	149, // [149:149] is the sub-list for extension type_name
-	149, // [149:149] is the sub-list for extension extendee
-	0,   // [0:149] is the sub-list for field type_name
+	91,  // 112: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
+	7,   // 113: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
+	66,  // 114: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
+	68,  // 115: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
+	70,  // 116: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
+	73,  // 117: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
+	75,  // 118: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
+	77,  // 119: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
+	80,  // 120: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
+	83,  // 121: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
+	85,  // 122: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
+	88,  // 123: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
+	90,  // 124: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
+	92,  // 125: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
+	7,   // 126: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
+	7,   // 127: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	8,   // 128: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
+	11,  // 129: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 130: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	71,  // 131: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
+	7,   // 132: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 133: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	12,  // 134: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
+	7,   // 135: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 136: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	11,  // 137: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 138: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	78,  // 139: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
+	10,  // 140: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
+	9,   // 141: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
+	11,  // 142: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	1,   // 143: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
+	82,  // 144: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
+	19,  // 145: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
+	17,  // 146: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
+	15,  // 147: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
+	18,  // 148: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
+	14,  // 149: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
+	87,  // 150: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
+	16,  // 151: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
+	16,  // 152: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
+	153, // [153:153] is the sub-list for method output_type
+	153, // [153:153] is the sub-list for method input_type
+	153, // [153:153] is the sub-list for extension type_name
+	153, // [153:153] is the sub-list for extension extendee
+	0,   // [0:153] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -7992,6 +8143,7 @@ func file_meta_proto_init() {
 		(*Query_Layout)(nil),
 		(*Query_Queue)(nil),
 		(*Query_Stats)(nil),
+		(*Query_Missing)(nil),
 	}
 	file_meta_proto_msgTypes[62].OneofWrappers = []any{
 		(*Answer_Bucket)(nil),
@@ -8006,6 +8158,7 @@ func file_meta_proto_init() {
 		(*Answer_Layout)(nil),
 		(*Answer_Queue)(nil),
 		(*Answer_Stats)(nil),
+		(*Answer_Missing)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8013,7 +8166,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   90,
+			NumMessages:   92,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,116 @@
+package consensus
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"minikv/internal/errs"
+)
+
+// memberMax bounds one change of members.
+const memberMax = 5 * time.Second
+
+// transferMax bounds the handing over of leadership.
+const transferMax = 3 * time.Second
+
+// Member is a member of the Raft group.
+type Member struct {
+	ID      string // its incarnation
+	Address string // as in Raft's configuration
+	Voter   bool
+}
+
+// Formed says whether this node has been part of a Raft group, or may have been: it has a log, a snapshot, or has heard of an
+// election. One that is not formed has promised nothing to anyone.
+func (n *Node) Formed() bool {
+	return n.raft.LastIndex() > 0 || n.newestSnapshot() > 0 || n.raft.CurrentTerm() > 1
+}
+
+// Form makes a node that is not formed the first of a group of the given voters, of which it is one. Only one node of a new group
+// may do so: two first configurations that differ would be two groups. The others learn it from this one.
+func (n *Node) Form(voters []Member) error {
+	const op = "consensus.Form"
+	if n.Formed() {
+		return errs.E(op, errs.Conflict, "this coordinator belongs to a group already")
+	}
+	servers := make([]raft.Server, len(voters))
+	for i, m := range voters {
+		servers[i] = raft.Server{Suffrage: raft.Voter, ID: raft.ServerID(m.ID), Address: raft.ServerAddress(m.Address)}
+	}
+	return errs.Wrap(op, n.raft.BootstrapCluster(raft.Configuration{Servers: servers}).Error())
+}
+
+// Members are those of the latest configuration.
+func (n *Node) Members() ([]Member, error) {
+	f := n.raft.GetConfiguration()
+	if err := f.Error(); err != nil {
+		return nil, errs.WrapKind("consensus.Members", errs.Unavailable, err)
+	}
+	var all []Member
+	for _, s := range f.Configuration().Servers {
+		all = append(all, Member{string(s.ID), string(s.Address), s.Suffrage == raft.Voter})
+	}
+	return all, nil
+}
+
+// Confirm returns nil when this node is of the incarnation and its current term is the given one.
+func (n *Node) Confirm(incarnation string, term uint64) error {
+	const op = "consensus.Confirm"
+	if incarnation != string(n.id) {
+		return errs.E(op, errs.Conflict, "this coordinator is %s, not %s", n.id, incarnation)
+	}
+	if now := n.raft.CurrentTerm(); now != term {
+		return errs.E(op, errs.NotLeader, "it is term %d, not %d", now, term)
+	}
+	return nil
+}
+
+// Admit adds a coordinator that does not vote. An entry of the same address and another incarnation is what it was before it lost
+// its folder, and is removed first. Only the leader can.
+func (n *Node) Admit(id, addr string) error {
+	const op = "consensus.Admit"
+	members, err := n.Members()
+	if err != nil {
+		return err
+	}
+	for _, m := range members {
+		switch {
+		case m.ID == id:
+			return nil
+		case m.Address == addr:
+			if err := n.raft.RemoveServer(raft.ServerID(m.ID), 0, memberMax).Error(); err != nil {
+				return errs.WrapKind(op, errs.Unavailable, err)
+			}
+		}
+	}
+	if err := n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, memberMax).Error(); err != nil {
+		return errs.WrapKind(op, errs.Unavailable, err)
+	}
+	return nil
+}
+
+// Promote makes a member a voter. Only the leader can; the member should have caught up.
+func (n *Node) Promote(m Member) error {
+	if err := n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Address), 0, memberMax).Error(); err != nil {
+		return errs.WrapKind("consensus.Promote", errs.Unavailable, err)
+	}
+	return nil
+}
+
+// StepDown hands leadership to another voter, if this node leads and there is one; it waits for some seconds at most.
+func (n *Node) StepDown() error {
+	if !n.Leads() || n.alone() {
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- n.raft.LeadershipTransfer().Error() }()
+	late := time.NewTimer(transferMax)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return errs.Wrap("consensus.StepDown", err)
+	case <-late.C:
+		return errs.E("consensus.StepDown", errs.Timeout, "no voter took over")
+	}
+}
