@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/hex"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -16,31 +16,10 @@ import (
 	"minikv/proto/metapb"
 )
 
-// memberNode is what the leader has heard of a node. It is for people and for founding; nothing safe depends on it.
+// memberNode is what the leader has heard of a node; the cluster is founded with such volumes.
 type memberNode struct {
-	name, zone, address string
-	volumes             []*coordpb.NodeVolume
-	seen                time.Time
-}
-
-// MemberNode is a node as its heartbeats tell.
-type MemberNode struct {
-	Name    string
-	Address string
-	Seen    time.Time
-	Volumes []*coordpb.NodeVolume
-}
-
-// Nodes are those that were heard of since this coordinator began to lead, by name.
-func (c *Coordinator) Nodes() []MemberNode {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var all []MemberNode
-	for _, n := range c.nodes {
-		all = append(all, MemberNode{n.name, n.address, n.seen, n.volumes})
-	}
-	slices.SortFunc(all, func(a, b MemberNode) int { return cmp.Compare(a.Name, b.Name) })
-	return all
+	name, zone string
+	volumes    []*coordpb.NodeVolume
 }
 
 // Join hears of a node: before the cluster is founded its volumes are what it may be founded with, and its coordinator becomes a
@@ -62,8 +41,8 @@ func (c *Coordinator) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordp
 			return nil, errs.Wrap(op, err)
 		}
 	}
-	c.heard(&memberNode{name: r.Node, zone: r.Zone, address: r.Address, volumes: r.Volumes})
-	reply := &coordpb.JoinReply{Cluster: string(l.GetCluster().GetId())}
+	c.heard(&memberNode{name: r.Node, zone: r.Zone, volumes: r.Volumes})
+	reply := &coordpb.JoinReply{Cluster: hex.EncodeToString(l.GetCluster().GetId())}
 	for _, v := range r.Volumes {
 		reply.Volumes = append(reply.Volumes, &coordpb.NodeVolume{Incarnation: v.Incarnation, Number: numberOf(l, v.Incarnation), Address: v.Address})
 	}
@@ -80,17 +59,12 @@ func numberOf(l *metapb.Layout, id []byte) uint32 {
 	return 0
 }
 
-// Heartbeat hears how a node is.
-func (c *Coordinator) Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error) {
+// Heartbeat tells a node where the cluster stands.
+func (c *Coordinator) Heartbeat(ctx context.Context, _ *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error) {
 	l, err := c.layout(ctx)
 	if err != nil {
 		return nil, errs.Wrap("coordinator.Heartbeat", err)
 	}
-	n := &memberNode{name: r.Node, volumes: r.Volumes}
-	if len(r.Volumes) > 0 {
-		n.address = r.Volumes[0].Address
-	}
-	c.heard(n)
 	return &coordpb.HeartbeatReply{
 		Epoch: l.GetCluster().GetEpoch(), Horizon: l.GetCluster().GetHorizon(), HorizonIndex: l.GetCluster().GetHorizonIndex(),
 	}, nil
@@ -100,7 +74,6 @@ func (c *Coordinator) Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest
 const nodesMax = 4096
 
 func (c *Coordinator) heard(n *memberNode) {
-	n.seen = c.cfg.Clock.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.nodes == nil {

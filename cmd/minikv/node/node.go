@@ -49,7 +49,7 @@ type Node struct {
 	users []iam.User // root first
 	made  bool       // root's credentials were made by this start
 
-	storage  *storage
+	storage  backend
 	s3       *gateway.Server
 	rest     *rest.Server
 	s3L      net.Listener
@@ -133,6 +133,9 @@ func (n *Node) listen() error {
 		max       int
 		into      *net.Listener
 	}{{"s3", n.cfg.S3, s3Max, &n.s3L}, {"rest", n.cfg.REST, restMax, &n.restL}} {
+		if l.key == "s3" && !n.cfg.Has(config.RoleGateway) {
+			continue
+		}
 		inner, err := net.Listen("tcp", l.addr)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.key, err)
@@ -156,14 +159,18 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	registry, directory := telemetry.NewRegistry(), iam.NewDirectory(n.users)
 	n.serveREST(directory, registry, tlsConfig)
-	if n.storage, err = openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit); err != nil {
+	if err := n.openBackend(ctx); err != nil {
 		return err
 	}
 	n.onClose("the store", n.storage.Close)
 	if err := registry.Register(&telemetry.Gauges{Samples: n.storage.samples}); err != nil {
 		return err
 	}
-	obj := objects.New(n.storage.meta, n.storage, objects.Options{
+	if n.storage.metadata() == nil {
+		n.rest.Start(noGateway{}, n.storage.ready, n.status)
+		return nil
+	}
+	obj := objects.New(n.storage.metadata(), n.storage, objects.Options{
 		BudgetBytes: n.cfg.BodyBudget, WriteLimit: n.writeLimit(), OnBadReplica: n.storage.badReplica,
 	})
 	n.onClose("objects", func() error { obj.Close(); return nil })
@@ -179,6 +186,17 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.rest.Start(rest.Over(obj), n.storage.ready, n.status)
 	return nil
+}
+
+func (n *Node) openBackend(ctx context.Context) error {
+	if n.cfg.Clustered() {
+		s, err := openCluster(ctx, n.cfg, n.dir, n.log, n.opt.Exit)
+		n.storage = s
+		return err
+	}
+	s, err := openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit)
+	n.storage = s
+	return err
 }
 
 // serveREST begins to answer /health: opening a large store takes a while.
@@ -224,7 +242,9 @@ func (n *Node) tls() (*tls.Config, error) {
 // serve answers until ctx ends or a listener fails, then drains.
 func (n *Node) serve(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(context.WithoutCancel(ctx))
-	g.Go(func() error { return ended(n.s3.Serve(n.s3L)) })
+	if n.s3 != nil {
+		g.Go(func() error { return ended(n.s3.Serve(n.s3L)) })
+	}
 	n.announce()
 	select {
 	case <-ctx.Done():
@@ -251,7 +271,9 @@ func (n *Node) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.ShutdownTimeout)
 	defer cancel()
 	g := new(errgroup.Group)
-	g.Go(func() error { return n.s3.Shutdown(ctx) })
+	if n.s3 != nil {
+		g.Go(func() error { return n.s3.Shutdown(ctx) })
+	}
 	g.Go(func() error { return n.rest.Shutdown(ctx) })
 	err := g.Wait()
 	if ctx.Err() != nil {
@@ -265,6 +287,11 @@ func (n *Node) announce() {
 	scheme := "http"
 	if n.cfg.TLS() {
 		scheme = "https"
+	}
+	if n.s3 == nil {
+		fmt.Fprintf(n.opt.Out, "REST  %s://%s\n", scheme, n.restL.Addr())
+		n.log.Info("ready", zap.Strings("roles", n.cfg.Roles), zap.String("rest", n.restL.Addr().String()), zap.String("data", n.dir.Path))
+		return
 	}
 	if n.made {
 		n.printCredentials()

@@ -29,6 +29,17 @@ var (
 // volumeNumber is that of the only volume.
 const volumeNumber = 1
 
+// backend is what the front doors of a node stand on.
+type backend interface {
+	objects.Volumes
+	metadata() objects.Metadata // nil: this node is no gateway
+	ready(ctx context.Context) error
+	status(ctx context.Context) (map[string]any, error)
+	samples() []telemetry.Sample
+	badReplica(volume uint32, blob object.BlobID, err error)
+	Close() error
+}
+
 // storage is coordinator and volume in this process.
 type storage struct {
 	coord  *coordinator.Coordinator
@@ -71,11 +82,17 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 }
 
 func coordinatorConfig(cfg *config.Config, dir *datadir.Dir, v *volumePart, log *zap.Logger, fatal func(error)) coordinator.Config {
+	c := baseCoordinatorConfig(cfg, dir, log, fatal)
+	c.Pool.Replication, c.Volumes, c.Blobs = 1, []*metapb.VolumeRow{v.row()}, v
+	return c
+}
+
+// baseCoordinatorConfig is what a coordinator alone and one of several have in common.
+func baseCoordinatorConfig(cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) coordinator.Config {
 	c := coordinator.Config{
 		FS: vfs.OS(), Dir: dir.Coordinator(), Log: log.Named("coordinator"), Fatal: fatal, Fsync: cfg.Fsync,
-		Pool:          coordinator.Pool{Shards: uint32(cfg.Shards), Replication: 1, BlobSize: uint32(cfg.BlobSize)},
-		Volumes:       []*metapb.VolumeRow{v.row()},
-		EpochInterval: cfg.EpochInterval, HorizonLag: uint64(cfg.HorizonLag), QueueDelay: orNone(cfg.QueueDelay), Blobs: v,
+		Pool:          coordinator.Pool{Shards: uint32(cfg.Shards), BlobSize: uint32(cfg.BlobSize)},
+		EpochInterval: cfg.EpochInterval, HorizonLag: uint64(cfg.HorizonLag), QueueDelay: orNone(cfg.QueueDelay),
 		BallastBytes: orNone(cfg.Ballast),
 	}
 	if cfg.VolumeReserve > 0 {
@@ -125,6 +142,8 @@ func (s *storage) Close() error {
 	return errors.Join(all...)
 }
 
+func (s *storage) metadata() objects.Metadata { return s.meta }
+
 // ready says whether metadata can be read and decided.
 func (s *storage) ready(context.Context) error { return s.coord.Ready() }
 
@@ -142,14 +161,20 @@ func (s *storage) stats(ctx context.Context) (*metapb.StatsAnswer, error) {
 
 // samples are the numbers for metrics.
 func (s *storage) samples() []telemetry.Sample {
-	st := s.coord.Status()
+	out := append(coordinatorSamples(s.coord.Status()), telemetry.Sample{
+		Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load()),
+	})
+	return append(out, s.volume.samples()...)
+}
+
+func coordinatorSamples(st coordinator.Status) []telemetry.Sample {
 	flag := func(b bool) float64 {
 		if b {
 			return 1
 		}
 		return 0
 	}
-	out := []telemetry.Sample{
+	return []telemetry.Sample{
 		{Name: "minikv_coordinator_ready", Help: "1 when metadata can be read and decided.", Value: flag(st.Ready)},
 		{Name: "minikv_coordinator_storage_full", Help: "1 when writes are refused for lack of space.", Value: flag(st.StorageFull)},
 		{Name: "minikv_raft_term", Help: "Raft term.", Value: float64(st.Term)},
@@ -157,7 +182,5 @@ func (s *storage) samples() []telemetry.Sample {
 		{Name: "minikv_raft_applied_index", Help: "Highest entry in the state machine.", Counter: true, Value: float64(st.AppliedIndex)},
 		{Name: "minikv_raft_snapshot_index", Help: "Entry of the newest snapshot.", Counter: true, Value: float64(st.SnapshotIndex)},
 		{Name: "minikv_raft_log_bytes_total", Help: "Bytes appended to the log since the start.", Counter: true, Value: float64(st.LogBytes)},
-		{Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load())},
 	}
-	return append(out, s.volume.samples()...)
 }

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"minikv/coordinator"
 	"minikv/coordinator/txn"
 	"minikv/gateway/objects"
 	"minikv/internal/config"
@@ -73,7 +72,11 @@ func (v *volumePart) Delete(ctx context.Context, number uint32, ids ...object.Bl
 }
 
 // runs answers the volume's collector from the coordinator.
-type runs struct{ coord *coordinator.Coordinator }
+type runs struct {
+	coord interface {
+		RunStates(ctx context.Context, bases []object.RunBase) (*metapb.RunStatesAnswer, error)
+	}
+}
 
 func (r runs) RunStates(ctx context.Context, bases []object.RunBase) ([]object.RunState, uint64, error) {
 	a, err := r.coord.RunStates(ctx, bases)

@@ -1,0 +1,342 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"minikv/cmd/minikv/datadir"
+	"minikv/coordinator"
+	"minikv/gateway/objects"
+	"minikv/internal/certs"
+	"minikv/internal/config"
+	"minikv/internal/errs"
+	"minikv/internal/metaclient"
+	"minikv/internal/object"
+	"minikv/internal/rpc"
+	"minikv/internal/rpc/raftnet"
+	"minikv/internal/rpc/secure"
+	"minikv/proto/metapb"
+)
+
+// cluster is this process as one node of several: the roles it has are called in process, those of others over RPC.
+type cluster struct {
+	cfg *config.Config
+	log *zap.Logger
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	security *secure.Config
+	rpcL     net.Listener
+	raftL    net.Listener
+	rpcAddr  string // that others are told
+	raftAddr string
+	pool     *rpc.Pool
+	server   *rpc.Server
+	serving  chan error
+	remote   *rpc.CoordinatorClient
+	coord    *coordinator.Coordinator // nil: not here
+	volume   *volumePart              // nil: not here
+	number   atomic.Uint32            // of volume; 0: not known, or not a member
+	meta     *metaclient.Client       // nil: no gateway
+	layout   atomic.Pointer[metapb.Layout]
+	bad      atomic.Uint64
+
+	mu      sync.Mutex // guards clients
+	clients map[uint32]*rpc.VolumeClient
+}
+
+var (
+	_ backend                = (*cluster)(nil)
+	_ metaclient.Coordinator = (*cluster)(nil)
+	_ coordinator.Copier     = (*cluster)(nil)
+	_ objects.Volume         = (*rpc.VolumeClient)(nil)
+)
+
+// openCluster starts the node's roles and waits until there is a cluster to serve.
+func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (c *cluster, err error) {
+	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]*rpc.VolumeClient{}}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.Close())
+		}
+	}()
+	if err = c.secure(); err != nil {
+		return c, err
+	}
+	if err = c.listen(); err != nil {
+		return c, err
+	}
+	if c.pool, err = rpc.NewPool(c.security); err != nil {
+		return c, err
+	}
+	c.remote = rpc.NewCoordinatorClient(c.pool, rpc.CoordinatorConfig{}, cfg.Coordinators()...)
+	if cfg.Has(config.RoleVolume) {
+		if c.volume, err = openVolume(cfg, dir.Volume(volumeNumber), log.Named("volume")); err != nil {
+			return c, err
+		}
+	}
+	if cfg.Has(config.RoleCoordinator) {
+		if err = c.openCoordinator(ctx, dir, log, fatal); err != nil {
+			return c, err
+		}
+	}
+	if err = c.serve(fatal); err != nil {
+		return c, err
+	}
+	return c, c.enter(ctx)
+}
+
+func (c *cluster) secure() error {
+	roles, err := certs.ParseRoles(joined(c.cfg.Roles))
+	if err != nil {
+		return err
+	}
+	secret, err := secure.NewSecret([]byte(c.cfg.ClusterSecret))
+	if err != nil {
+		return err
+	}
+	c.security = &secure.Config{
+		Self: certs.Identity{Node: c.cfg.Node, Roles: roles}, Secret: secret, AllowPlaintext: c.cfg.ClusterPlaintext,
+	}
+	if c.cfg.ClusterTLS == "" {
+		return nil
+	}
+	cert, key := certs.NodeFiles(c.cfg.ClusterTLS, c.cfg.Node)
+	files := secure.Files{Cert: cert, Key: key, CA: filepath.Join(c.cfg.ClusterTLS, certs.CACertFile)}
+	c.security.TLS, err = secure.OpenSource(files, func(err error) { c.log.Warn("changed certificates can't be used", zap.Error(err)) })
+	if err != nil {
+		return errs.Wrap("cluster-tls", err)
+	}
+	if id := c.security.TLS.Identity(); id.Node != c.cfg.Node || id.Roles&roles != roles {
+		return errs.E("cluster-tls", errs.Invalid, "the certificate is of %s; this is %s", id, c.security.Self)
+	}
+	return nil
+}
+
+func joined(list []string) (s string) {
+	for i, x := range list {
+		if i > 0 {
+			s += ","
+		}
+		s += x
+	}
+	return s
+}
+
+// listen takes the ports between nodes.
+func (c *cluster) listen() (err error) {
+	own, founds := c.cfg.Founding()
+	at := c.cfg.RPC
+	switch {
+	case at != "":
+	case founds:
+		at = own.Address
+	default:
+		at = "127.0.0.1:5001"
+	}
+	if c.rpcL, err = net.Listen("tcp", at); err != nil {
+		return errs.Wrap("rpc", err)
+	}
+	if err := c.security.CheckListener(c.rpcL.Addr()); err != nil {
+		return errs.Wrap("rpc (cluster-tls, cluster-plaintext)", err)
+	}
+	if c.rpcAddr = own.Address; !founds {
+		c.rpcAddr = c.rpcL.Addr().String()
+	}
+	host, _, err := net.SplitHostPort(c.rpcAddr)
+	if err != nil {
+		return errs.WrapKind("rpc", errs.Invalid, err)
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		return errs.E("rpc", errs.Invalid, "%q listens on every interface, and others must be told one; allowed: an address that they can reach", at)
+	}
+	if !c.cfg.Has(config.RoleCoordinator) {
+		return nil
+	}
+	if at = c.cfg.Raft; at == "" {
+		listenHost, _, _ := net.SplitHostPort(c.rpcL.Addr().String())
+		at = net.JoinHostPort(listenHost, strconv.Itoa(c.rpcL.Addr().(*net.TCPAddr).Port+1))
+	}
+	if c.raftL, err = net.Listen("tcp", at); err != nil {
+		return errs.Wrap("raft", err)
+	}
+	c.raftAddr = net.JoinHostPort(host, strconv.Itoa(c.raftL.Addr().(*net.TCPAddr).Port))
+	return nil
+}
+
+func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (err error) {
+	cc := baseCoordinatorConfig(c.cfg, dir, log, fatal)
+	cc.Pool.Replication = uint32(c.cfg.Replication)
+	cc.FoundWith = c.cfg.ClusterVolumes
+	if cc.FoundWith == 0 {
+		cc.FoundWith = max(c.cfg.Replication, len(c.cfg.Cluster))
+	}
+	cc.Blobs, cc.Copier = c, c
+	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
+		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
+	})
+	cc.Raft.Confirmer = raftnet.Confirmer{Client: c.remote, Address: raftnet.RPCAddress}
+	c.coord, err = coordinator.Open(ctx, cc)
+	return err
+}
+
+// serve answers other nodes.
+func (c *cluster) serve(fatal func(error)) (err error) {
+	if c.server, err = rpc.NewServer(rpc.ServerConfig{Security: c.security, Log: c.log}); err != nil {
+		return err
+	}
+	if c.coord != nil {
+		rpc.RegisterCoordinator(c.server, rpc.LocalCoordinator{
+			Coordinator: c.coord, Status: c.coordinatorReply, Confirm: c.coord.Confirm, Members: c.coord, Leader: c.leaderAddress,
+		})
+	}
+	if c.volume != nil {
+		rpc.RegisterVolumes(c.server, rpc.LocalVolume{
+			Volume: c.volume.Server, Number: c.number.Load, Incarnation: c.volume.incarnation(), Stats: c.volume.statsReply,
+		})
+	}
+	c.serving = make(chan error, 1)
+	go func() {
+		err := c.server.Serve(c.rpcL)
+		if err != nil && c.ctx.Err() == nil {
+			fatal(err)
+		}
+		c.serving <- nil
+	}()
+	return nil
+}
+
+// enter forms or joins the cluster, waits until it is founded and takes part.
+func (c *cluster) enter(ctx context.Context) error {
+	if c.coord != nil {
+		c.wg.Go(c.form)
+		c.wg.Go(c.promote)
+	}
+	c.wg.Go(c.announce)
+	layout, err := c.awaitLayout(ctx)
+	if err != nil {
+		return err
+	}
+	if was := layout.GetCluster().GetFsync(); was != c.cfg.Fsync {
+		return errs.E("fsync", errs.Invalid, "%q; the cluster was founded with %q, which is the only value allowed", c.cfg.Fsync, was)
+	}
+	if c.volume != nil {
+		c.takePart(layout)
+	}
+	if !c.cfg.Has(config.RoleGateway) {
+		return nil
+	}
+	c.meta, err = metaclient.New(ctx, c, metaclient.Config{Log: c.log.Named("meta"), RenewEvery: c.cfg.EpochInterval / 2})
+	return err
+}
+
+const awaitEvery = 100 * time.Millisecond
+
+// pause is false when the node ends first.
+func (c *cluster) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+func (c *cluster) awaitLayout(ctx context.Context) (*metapb.Layout, error) {
+	for told := false; ; told = true {
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		a, err := c.Read(attempt, &metapb.Query{Q: &metapb.Query_Layout{Layout: &metapb.LayoutQuery{}}})
+		cancel()
+		if l := a.GetLayout(); err == nil && len(l.GetCluster().GetId()) > 0 {
+			c.layout.Store(l)
+			return l, nil
+		}
+		if !told {
+			c.log.Info("waiting for the cluster", zap.Strings("coordinators", c.cfg.Coordinators()))
+		}
+		if !c.pause(ctx, awaitEvery) {
+			return nil, errs.E("cluster", errs.Unavailable, "told to end before there was a cluster")
+		}
+	}
+}
+
+// takePart finds the volume's number and lets it settle what it does not know.
+func (c *cluster) takePart(l *metapb.Layout) {
+	id := c.volume.ID()
+	for _, row := range l.GetVolumes() {
+		if slices.Equal(row.Id, id[:]) {
+			c.number.Store(row.Number)
+			c.volume.Start(runs{c})
+			return
+		}
+	}
+	c.log.Error("this node's volume is not one that the cluster was founded with, and holds nothing of it", zap.String("volume", c.volume.incarnation()))
+}
+
+// Close stops in an order that keeps what others rely on until the end: leadership is handed over first.
+func (c *cluster) Close() error {
+	c.cancel()
+	c.wg.Wait()
+	var all []error
+	if c.meta != nil {
+		all = append(all, errs.Wrap("metaclient", c.meta.Close()))
+	}
+	if c.coord != nil {
+		if err := c.coord.StepDown(); err != nil {
+			c.log.Warn("leadership was not handed over", zap.Error(err))
+		}
+	}
+	if c.volume != nil {
+		c.volume.Stop()
+	}
+	if c.server != nil {
+		all = append(all, errs.Wrap("rpc", c.server.Stop(context.Background())))
+		if c.serving != nil {
+			<-c.serving
+		}
+	}
+	if c.coord != nil {
+		all = append(all, errs.Wrap("coordinator", c.coord.Close()))
+	}
+	if c.pool != nil {
+		all = append(all, errs.Wrap("rpc", c.pool.Close()))
+	}
+	for _, l := range []net.Listener{c.rpcL, c.raftL} {
+		if l != nil {
+			_ = l.Close() // its server has, as a rule
+		}
+	}
+	if c.volume != nil {
+		all = append(all, errs.Wrap("volume", c.volume.Close()))
+	}
+	return errors.Join(all...)
+}
+
+func (c *cluster) metadata() objects.Metadata {
+	if c.meta == nil {
+		return nil
+	}
+	return c.meta
+}
+
+// badReplica counts and logs a replica that failed.
+func (c *cluster) badReplica(volume uint32, blob object.BlobID, err error) {
+	c.bad.Add(1)
+	c.log.Debug("a replica failed", zap.Uint32("volume", volume), zap.Stringer("blob", blob), zap.Error(err))
+}
