@@ -1,0 +1,330 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+	hist "minikv/e2e/history"
+)
+
+// awaitWhole waits until no replica is missing and all volumes have as many blobs.
+func awaitWhole(t *testing.T, n *harness.Node) {
+	t.Helper()
+	harness.Eventually(t, 60*time.Second, "every replica is there", func() error {
+		st, err := n.Status()
+		if err != nil {
+			return err
+		}
+		blobs := map[uint64]bool{}
+		for _, v := range st.Volumes {
+			blobs[v.Blobs] = true
+			if !v.Up {
+				return fmt.Errorf("%+v", st)
+			}
+		}
+		if st.UnderReplicated != 0 || len(blobs) != 1 {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+}
+
+func putKey(ctx context.Context, c *s3.Client, bucket, key string, body []byte) error {
+	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body)})
+	return err
+}
+
+// TestClusterForms in any order; what one gateway wrote, each other reads; the loss of any one process is survived, and what it
+// missed is brought to it.
+func TestClusterForms(t *testing.T) {
+	c := harness.StartCluster(t, 3, []int{2, 0, 1})
+	bucket := c.Nodes[0].Bucket(t)
+	big := noise(7, 9<<20)
+	require.NoError(t, putKey(t.Context(), c.Nodes[1].AWS(), bucket, "big", big))
+	for _, n := range c.Nodes {
+		require.True(t, bytes.Equal(big, get(t, n.AWS(), bucket, "big")))
+	}
+	st, err := c.Nodes[2].Status()
+	require.NoError(t, err)
+	require.Len(t, st.Coordinators, 3)
+	require.Len(t, st.Volumes, 3)
+	awaitWhole(t, c.Nodes[2])
+
+	for round, killLeader := range []bool{true, false} {
+		leader, followers := c.Roles()
+		victim, survivor := followers[0], leader
+		if killLeader {
+			victim, survivor = leader, followers[0]
+		}
+		victim.Kill()
+		began := time.Now()
+		key := fmt.Sprintf("while-%d", round)
+		harness.Eventually(t, 5*time.Second, "writes go on", func() error {
+			return putKey(t.Context(), survivor.AWS(), bucket, key, []byte(key))
+		})
+		t.Logf("leader killed: %v; a write was acknowledged after %v", killLeader, time.Since(began))
+		require.Equal(t, key, string(get(t, survivor.AWS(), bucket, key)))
+		require.True(t, bytes.Equal(big, get(t, survivor.AWS(), bucket, "big")))
+		st, err := survivor.Status()
+		require.NoError(t, err)
+		require.NotZero(t, st.UnderReplicated)
+		victim.Run()
+		require.Equal(t, key, string(get(t, victim.AWS(), bucket, key)))
+		awaitWhole(t, survivor)
+	}
+}
+
+// TestClusterRepairedReplicasAreGood: after a repair, each volume alone with one other can serve everything, whichever is gone.
+func TestClusterRepairedReplicasAreGood(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	_, followers := c.Roles()
+	followers[0].Kill()
+	for i := range 40 {
+		require.NoError(t, putKey(t.Context(), followers[1].AWS(), bucket, fmt.Sprint(i), noise(uint64(i), 10_000*i)))
+	}
+	followers[0].Run()
+	awaitWhole(t, followers[0])
+	for _, gone := range c.Nodes {
+		gone.Kill()
+		for i, n := range c.Nodes {
+			if n == gone {
+				continue
+			}
+			harness.Eventually(t, 10*time.Second, "reads go on", func() error {
+				_, err := n.AWS().HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String("1")})
+				return err
+			})
+			for k := range 40 {
+				require.True(t, bytes.Equal(noise(uint64(k), 10_000*k), get(t, n.AWS(), bucket, fmt.Sprint(k))), "node %d key %d", i, k)
+			}
+		}
+		gone.Run()
+	}
+}
+
+// TestClusterMinorityRefuses (I14): alone, a node neither reads nor writes; with a second one, service resumes by itself.
+func TestClusterMinorityRefuses(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, "k", []byte("v")))
+	c.Nodes[1].Kill()
+	c.Nodes[2].Kill()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	_, err := c.Nodes[0].AWS().GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("k")})
+	st, _ := status(err)
+	require.Equal(t, http.StatusServiceUnavailable, st, "%v", err)
+	err = putKey(ctx, c.Nodes[0].AWS(), bucket, "k", []byte("w"))
+	st, _ = status(err)
+	require.Equal(t, http.StatusServiceUnavailable, st, "%v", err)
+	c.Nodes[1].Run()
+	harness.Eventually(t, 15*time.Second, "service resumes", func() error {
+		return putKey(t.Context(), c.Nodes[0].AWS(), bucket, "after", []byte("x"))
+	})
+}
+
+// TestClusterRestartsAllAtOnce: kill -9 of every process; all that was acknowledged is there.
+func TestClusterRestartsAllAtOnce(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	for i := range 30 {
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), noise(uint64(i), 5000)))
+	}
+	for _, n := range c.Nodes {
+		n.Kill()
+	}
+	for _, n := range c.Nodes {
+		require.NoError(t, n.Launch())
+	}
+	for _, n := range c.Nodes {
+		n.WaitReady()
+	}
+	for i := range 30 {
+		require.True(t, bytes.Equal(noise(uint64(i), 5000), get(t, c.Nodes[(i+1)%3].AWS(), bucket, fmt.Sprint(i))))
+	}
+}
+
+// TestClusterRollingRestart: SIGTERM hands leadership over; each node comes back.
+func TestClusterRollingRestart(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	for i, n := range c.Nodes {
+		require.NoError(t, n.Stop())
+		other := c.Nodes[(i+1)%3]
+		harness.Eventually(t, 5*time.Second, "writes go on", func() error {
+			return putKey(t.Context(), other.AWS(), bucket, fmt.Sprint(i), []byte("x"))
+		})
+		n.Run()
+	}
+	awaitWhole(t, c.Nodes[0])
+}
+
+// TestClusterWipedCoordinator comes back empty under its old name and address: it is a new member, and becomes a voter once it has
+// caught up, so that the loss of another node is survived again. Its blobs are gone and are not brought back to it.
+func TestClusterWipedCoordinator(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, "k", []byte("v")))
+	leader, followers := c.Roles()
+	wiped := followers[0]
+	wiped.Kill()
+	require.NoError(t, os.RemoveAll(wiped.Data+"/coordinator"))
+	wiped.Run()
+	harness.Eventually(t, 20*time.Second, "the wiped coordinator follows", func() error {
+		if !strings.Contains(leader.Log(), "a coordinator has caught up") {
+			return fmt.Errorf("not promoted yet")
+		}
+		return nil
+	})
+	leader.Kill()
+	harness.Eventually(t, 10*time.Second, "it votes", func() error {
+		return putKey(t.Context(), wiped.AWS(), bucket, "after", []byte("x"))
+	})
+	require.Equal(t, "v", string(get(t, wiped.AWS(), bucket, "k")))
+}
+
+// TestClusterLinearizable: clients of three gateways while processes are killed and come back; what they saw could have come from
+// one atomic store (I2 to I5, I13).
+func TestClusterLinearizable(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	seed := *linearizableSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	for i := range *linearizableHistories {
+		weights := hist.Weights{}
+		if i%2 == 1 {
+			weights = hist.PerKey
+		}
+		t.Run(fmt.Sprint(i), func(t *testing.T) { clusterHistory(t, c, seed+uint64(i), weights) })
+	}
+}
+
+func clusterHistory(t *testing.T, c *harness.Cluster, seed uint64, weights hist.Weights) {
+	w := hist.Workload{
+		Seed: seed, Weights: weights, Prefix: fmt.Sprintf("cluster/%x/", seed), SizeMax: 300_000, Pause: linearizablePause,
+		Timeout: 15 * time.Second,
+	}
+	var keys []string
+	for i := range linearizableKeys {
+		keys = append(keys, fmt.Sprintf("%sk%d", w.Prefix, i))
+	}
+	r := hist.NewRecorder(keys, nil)
+	var stores []hist.Store
+	for i := range linearizableClients {
+		n := c.Nodes[i%len(c.Nodes)]
+		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, surprise: t.Errorf})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), *linearizableDuration+6*time.Second)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.Run(ctx, r, stores)
+	}()
+	kills := 0
+	for ctx.Err() == nil {
+		timer := time.NewTimer(500*time.Millisecond + rand.N(time.Second))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() == nil {
+			leader, followers := c.Roles()
+			victim := leader
+			if kills%2 == 1 {
+				victim = followers[rand.IntN(len(followers))]
+			}
+			victim.Restart()
+			kills++
+		}
+	}
+	<-done
+	w.Settle(t.Context(), r, stores[0])
+	h := r.History()
+	require.Greater(t, h.Acknowledged(), 100, "too little happened: %v", h.Stats())
+	require.NotZero(t, kills)
+	require.NoError(t, hist.Check(h, 0), "seed %d", seed)
+	t.Logf("seed %d: %d operations, %d acknowledged, %d kills: %v", seed, len(h.Entries), h.Acknowledged(), kills, h.Stats())
+}
+
+// TestClusterCAS: writers on three gateways each try to write the next generation if the present one is still there, while the
+// leader is killed; of each generation exactly one write succeeds, or may have.
+func TestClusterCAS(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	key := "generation"
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, key, []byte("0")))
+	const writers = 24
+	var (
+		mu     sync.Mutex
+		winner = map[string]string{} // by the ETag that was replaced
+		wins   atomic.Int64
+		wg     sync.WaitGroup
+	)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for w := range writers {
+		wg.Go(func() {
+			client := c.Nodes[w%3].AWS()
+			for i := 0; ctx.Err() == nil; i++ {
+				head, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+				if err != nil {
+					continue
+				}
+				body := fmt.Sprintf("%d/%d", w, i)
+				_, err = client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, IfMatch: head.ETag, Body: strings.NewReader(body)})
+				if err != nil {
+					continue
+				}
+				wins.Add(1)
+				mu.Lock()
+				if other, twice := winner[*head.ETag]; twice {
+					t.Errorf("both %s and %s replaced %s", other, body, *head.ETag)
+				}
+				winner[*head.ETag] = body
+				mu.Unlock()
+			}
+		})
+	}
+	for ctx.Err() == nil {
+		timer := time.NewTimer(2 * time.Second)
+		select {
+		case <-timer.C:
+			leader, _ := c.Roles()
+			leader.Restart()
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+	wg.Wait()
+	require.Greater(t, wins.Load(), int64(20))
+	t.Logf("%d generations", wins.Load())
+}
+
+// TestClusterSecret: a process with another secret is no member, whatever else it knows.
+func TestClusterSecret(t *testing.T) {
+	rpc := harness.FreePort(t)
+	out := serveFails(t, []string{"MINIKV_ROOT_USER=rootkey", "MINIKV_ROOT_PASSWORD=root-secret-key"}, "--data", t.TempDir()+"/d",
+		"--s3", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--node", "n1", "--cluster", "n1="+rpc)
+	require.Contains(t, out, "cluster-secret")
+	out = serveFails(t, []string{"MINIKV_ROOT_USER=rootkey", "MINIKV_ROOT_PASSWORD=root-secret-key", "MINIKV_CLUSTER_SECRET=0123456789abcdef"},
+		"--data", t.TempDir()+"/d", "--s3", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--node", "n1", "--cluster", "n1="+rpc, "--rpc", "0.0.0.0:0")
+	require.Contains(t, out, "cluster-plaintext")
+}
