@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -93,10 +94,15 @@ func (l *tlsListener) run() {
 
 // passing says that accepting goes on after an error, as net/http does: descriptors run out and come back. It waits a little.
 func (l *tlsListener) passing(err error) bool {
-	var ne net.Error
-	if !errors.As(err, &ne) || !ne.Timeout() && !ne.Temporary() { //nolint:staticcheck // net/http asks the same
-		return false
+	for _, e := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED, syscall.EINTR} {
+		if errors.Is(err, e) {
+			return l.pause()
+		}
 	}
+	return false
+}
+
+func (l *tlsListener) pause() bool {
 	select {
 	case <-time.After(acceptPause):
 		return true
