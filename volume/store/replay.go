@@ -57,6 +57,7 @@ func (st *Store) replay(files []*segment.File, c *cut) (*replay, error) {
 	}
 	for _, f := range files {
 		if _, sealed := r.known(f.Number); sealed {
+			r.keepSeal(f.Number)
 			continue
 		}
 		if err := r.read(f); err != nil {
@@ -64,6 +65,16 @@ func (st *Store) replay(files []*segment.File, c *cut) (*replay, error) {
 		}
 	}
 	return r, nil
+}
+
+// keepSeal keeps the seal of a segment whose end the index knows, if it is only in a tail: the index file may be lost later.
+func (r *replay) keepSeal(number uint64) {
+	for _, s := range r.seals[number] {
+		if _, owner := r.end(s.in, map[uint64]bool{}); owner == nil && s.off >= r.tails[s.in].Durable {
+			r.kept = append(r.kept, record.End{Segment: number, Offset: r.cut.segments[number].end, Reason: s.Reason})
+			return
+		}
+	}
 }
 
 // known says from where on a segment must be read, and whether its end is known, so that nothing of it must be.
