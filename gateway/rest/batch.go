@@ -82,6 +82,15 @@ func batch(c *call) error {
 	if err != nil {
 		return err
 	}
+	values := uint64(0)
+	for _, r := range res.GetResults() {
+		values += min(r.GetRow().GetSize(), batchGetBytesMax)
+	}
+	free, err := c.s.answerMemory(c.ctx(), values, batchGetBytesMax)
+	if err != nil {
+		return err
+	}
+	defer free()
 	out, err := c.batchResults(row, in, res)
 	if err != nil {
 		return err
@@ -99,6 +108,15 @@ func (s *Server) batchMemory(ctx context.Context, size int64) (release func(), e
 		return nil, errs.WrapKind("rest.batch", errs.SlowDown, err)
 	}
 	return func() { s.batches.Release(n) }, nil
+}
+
+// answerMemory waits for the memory of an answer with so many bytes of values, of which at most most are answered.
+func (s *Server) answerMemory(ctx context.Context, values, most uint64) (release func(), err error) {
+	n := int64(answerCopies * min(values, most))
+	if err := s.answers.Acquire(ctx, n); err != nil {
+		return nil, errs.WrapKind("rest.answer", errs.SlowDown, err)
+	}
+	return func() { s.answers.Release(n) }, nil
 }
 
 func checkJSONType(v string) error {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
@@ -104,6 +105,30 @@ func TestBatchBombTakesLittleMemory(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		require.Error(t, err, name)
 		require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(len(text)+8<<20), name)
+	}
+}
+
+// R5: what many small requests are answered together is bounded: an answer waits until its values' memory is free.
+func TestAnswersWaitForMemory(t *testing.T) {
+	f := newFixture(t)
+	f.store.set("k", []byte("value"), nil, "root-id")
+	require.NoError(t, f.server.answers.Acquire(t.Context(), answerMemoryMax))
+	for _, try := range []func() answer{
+		func() answer { return f.do("POST", "/batch", `[{"op":"get","key":"k"}]`) },
+		func() answer { return f.do("GET", "/range?include_values=true", "") },
+	} {
+		done := make(chan answer, 1)
+		go func() { done <- try() }()
+		select {
+		case a := <-done:
+			t.Fatalf("answered without memory: %d %s", a.StatusCode, a.text)
+		case <-time.After(50 * time.Millisecond):
+		}
+		f.server.answers.Release(answerMemoryMax)
+		a := <-done
+		require.Equal(t, 200, a.StatusCode, a.text)
+		require.Contains(t, a.text, "value")
+		require.NoError(t, f.server.answers.Acquire(t.Context(), answerMemoryMax), "given back")
 	}
 }
 

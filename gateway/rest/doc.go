@@ -24,6 +24,8 @@ const (
 	batchMemoryMax    = 192 << 20 // of all batches together: three times their bodies
 	batchOpsMax       = 5000      // operations; the metadata's own bound on an entry may be met first
 	batchGetBytesMax  = 32 << 20  // values that one batch answers
+	answerMemoryMax   = 320 << 20 // of all answers with values together: answerCopies times the values
+	answerCopies      = 5         // a value as bytes, as base64 and as JSON
 	rangeLimitDefault = 100       // keys
 	rangeLimitMax     = 1000      // keys
 	rangeValueMax     = 1 << 20   // a larger value is left out of a range

@@ -68,6 +68,19 @@ func rangeKeys(c *call) error {
 	if err != nil {
 		return err
 	}
+	if req.values {
+		values := uint64(0)
+		for _, e := range list.Entries {
+			if size := e.Row.GetSize(); size <= rangeValueMax {
+				values += size
+			}
+		}
+		free, err := c.s.answerMemory(c.ctx(), values, rangeBytesMax)
+		if err != nil {
+			return err
+		}
+		defer free()
+	}
 	out, err := c.page(list, req)
 	if err != nil {
 		return err

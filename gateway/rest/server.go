@@ -80,6 +80,7 @@ type Server struct {
 	started  atomic.Bool // cfg does not change any more
 	draining atomic.Bool
 	batches  *semaphore.Weighted // bytes
+	answers  *semaphore.Weighted // bytes; taken after batches
 	running  sync.WaitGroup      // requests, which may outlive their connections
 }
 
@@ -94,7 +95,8 @@ func New(cfg Config) *Server {
 	if cfg.Authorize == nil {
 		cfg.Authorize = ownerOnly
 	}
-	s := &Server{cfg: cfg, origin: http.NewCrossOriginProtection(), batches: semaphore.NewWeighted(batchMemoryMax)}
+	s := &Server{cfg: cfg, origin: http.NewCrossOriginProtection(), batches: semaphore.NewWeighted(batchMemoryMax),
+		answers: semaphore.NewWeighted(answerMemoryMax)}
 	s.started.Store(cfg.Store != nil)
 	s.handler = s.routes()
 	s.http = &http.Server{
