@@ -204,8 +204,9 @@ boto3_tls() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
     -addext subjectAltName=IP:127.0.0.1 -keyout "$work/tls.key" -out "$work/tls.crt"
   "$BIN" serve --data "$work/tls-data" --s3 127.0.0.1:19001 --rest 127.0.0.1:15001 --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" &
-  local pid=$!
-  trap 'kill -9 $pid' EXIT
+  # Expanded now: what is local is gone when the trap runs.
+  # shellcheck disable=SC2064
+  trap "kill -9 $!; wait" EXIT
   for _ in $(seq 200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
   AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py https://127.0.0.1:19001 tls
 }
