@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"sync"
@@ -43,16 +44,30 @@ func (x *Index) isDead(segment uint32) bool {
 
 // Get finds the entry of id. An error means that the base is damaged or cannot be read.
 func (x *Index) Get(id object.BlobID) (Entry, bool, error) {
-	l := x.levels.Load()
-	e, found := l.overlay.Get(id)
-	var err error
-	if !found {
-		e, found, err = l.below(id)
+	e, found, err := x.levels.Load().get(id)
+	if found && x.isDead(e.Segment) {
+		return x.moved(id)
 	}
+	return e, found, err
+}
+
+// moved is Get of an id that was found in a dropped segment. It may have been moved elsewhere before that was dropped, but after its
+// entry was read: the lock keeps further segments from being dropped, and what was moved out of dropped ones is seen now.
+func (x *Index) moved(id object.BlobID) (Entry, bool, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	e, found, err := x.levels.Load().get(id)
 	if found && x.isDead(e.Segment) {
 		return Entry{}, false, nil
 	}
 	return e, found, err
+}
+
+func (l *levels) get(id object.BlobID) (e Entry, found bool, err error) {
+	if e, found = l.overlay.Get(id); found {
+		return e, true, nil
+	}
+	return l.below(id)
 }
 
 func (l *levels) below(id object.BlobID) (e Entry, found bool, err error) {
@@ -213,12 +228,18 @@ func (m *Merge) Replace(base *Base) {
 // start, itself included. Entries that come or go meanwhile may be missed; all others are visited once.
 func (x *Index) Scan(from object.BlobID, visit func(*Entry) bool) error {
 	l := x.levels.Load()
-	return visitMerged(l.base.cursor(from), l.overlay, l.frozen, from, func(e *Entry) bool {
-		if x.isDead(e.Segment) {
-			return true
+	var lost error
+	err := visitMerged(l.base.cursor(from), l.overlay, l.frozen, from, func(e *Entry) bool {
+		if !x.isDead(e.Segment) {
+			return visit(e)
 		}
-		return visit(e)
+		now, found, err := x.moved(e.ID)
+		if lost = err; err != nil {
+			return false
+		}
+		return !found || visit(&now)
 	})
+	return cmp.Or(lost, err)
 }
 
 // visitMerged visits the entries of base from a cursor on, and of up to two tables, upper before lower, after from. The tables are copied

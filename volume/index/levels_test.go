@@ -141,6 +141,63 @@ func TestLevelsAgainstAMap(t *testing.T) {
 	})
 }
 
+// TestMovedEntriesStayVisible: compaction moves an entry and drops the segment that it was in; neither a scan nor a lookup that began
+// before misses it.
+func TestMovedEntriesStayVisible(t *testing.T) {
+	const n = 300
+	for _, where := range []string{"overlay", "frozen", "base"} {
+		t.Run(where, func(t *testing.T) {
+			x := New(nil)
+			for i := range uint64(n) {
+				if _, _, err := x.Put(MakeEntry(testID(i), 1, 8, 5, Committed, 1)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			switch where {
+			case "frozen":
+				x.Freeze()
+			case "base":
+				merge(t, vfs.NewMem(), "/base", x)
+			}
+			move := func(to uint32) {
+				for i := range uint64(n) {
+					if _, _, _, err := x.Move(MakeEntry(testID(i), to, 8, 5, Committed, 1)); err != nil {
+						t.Error(err)
+					}
+				}
+				x.Drop(to - 1)
+			}
+			seen := 0
+			err := x.Scan(object.BlobID{}, func(*Entry) bool {
+				if seen++; seen == 1 {
+					move(2)
+				}
+				return true
+			})
+			if seen != n || err != nil {
+				t.Fatalf("a scan saw %d of %d entries, %v", seen, n, err)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				for to := uint32(3); to < 100; to++ {
+					move(to)
+				}
+			}()
+			for i := uint64(0); ; i++ {
+				if _, found, err := x.Get(testID(i % n)); !found || err != nil {
+					t.Fatalf("lookup %d: found %v, %v", i, found, err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+	}
+}
+
 // TestBaseDamage: every flipped bit of slots or sums is an error for who looks there, and never a wrong entry or a miss.
 func TestBaseDamage(t *testing.T) {
 	fs, x := vfs.NewMem(), New(nil)
