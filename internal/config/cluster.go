@@ -23,6 +23,8 @@ const clusterSecretMin = 16
 const (
 	allowedPeers  = "name=host:port, separated by commas"
 	allowedListen = "host:port, or empty"
+
+	allowedAdvertise = "host:port that can be called, or empty"
 )
 
 // Peer is a node of the cluster by its name and the address of its RPC.
@@ -41,6 +43,10 @@ var clusterSettings = []*setting{
 		set: to(func(c *Config) *string { return &c.RPC }, parseAddrOrNone)},
 	{key: "raft", def: "", group: groupCluster, usage: "listen address of Raft; empty: one port above rpc", allowed: allowedListen,
 		set: to(func(c *Config) *string { return &c.Raft }, parseAddrOrNone)},
+	{key: "rpc-advertise", def: "", group: groupCluster, usage: "address at which other nodes reach rpc, through NAT, a container's port or a proxy; empty: the node's own address in cluster, else rpc", allowed: allowedAdvertise,
+		set: to(func(c *Config) *string { return &c.RPCAdvertise }, parseReachableOrNone)},
+	{key: "raft-advertise", def: "", group: groupCluster, usage: "address at which other nodes reach raft; empty: the host of rpc-advertise with the port of raft", allowed: allowedAdvertise,
+		set: to(func(c *Config) *string { return &c.RaftAdvertise }, parseReachableOrNone)},
 	{key: "zone", def: "", group: groupCluster, usage: "failure domain above nodes, for example a rack", allowed: "a word, or empty",
 		set: to(func(c *Config) *string { return &c.Zone }, parseZone)},
 	{key: "cluster-secret", def: "", group: groupCluster, secret: true, usage: "what all nodes know and others do not; it authenticates every call between nodes", allowed: "16 to 128 printable characters without spaces",
@@ -84,8 +90,8 @@ func (c *Config) Founding() (Peer, bool) {
 
 func (c *Config) validateCluster() error {
 	if !c.Clustered() {
-		if len(c.Cluster)+len(c.Join) > 0 || c.RPC != "" || c.Raft != "" {
-			return errors.New("node: empty, with cluster, join, rpc or raft; allowed: a name")
+		if len(c.Cluster)+len(c.Join) > 0 || c.RPC+c.Raft+c.RPCAdvertise+c.RaftAdvertise != "" {
+			return errors.New("node: empty, with cluster, join, rpc, raft or their advertised addresses; allowed: a name")
 		}
 		return nil
 	}
@@ -101,6 +107,8 @@ func (c *Config) validateCluster() error {
 		return fmt.Errorf("cluster: it lists node %q, which has no role coordinator; allowed: only coordinators", c.Node)
 	case c.Has(RoleCoordinator) && len(c.Cluster) > 0 && !founds:
 		return fmt.Errorf("cluster: it does not list node %q, a coordinator; allowed: list it, or use join", c.Node)
+	case founds && c.RPCAdvertise != "":
+		return fmt.Errorf("rpc-advertise: set, and cluster lists node %q; allowed: its address there is the one that others reach", c.Node)
 	case c.Has(RoleGateway) && c.RootUser == "" && !c.Dev:
 		return errors.New("root-user and root-password: not set; allowed in a cluster: the same ones on every gateway")
 	}
@@ -182,6 +190,13 @@ func parseAddrOrNone(s string) (string, error) {
 		return "", nil
 	}
 	return parseAddr(s)
+}
+
+func parseReachableOrNone(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	return s, checkReachable(s)
 }
 
 func parseZone(s string) (string, error) { return printable(63)(s) }

@@ -47,6 +47,8 @@ type Config struct {
 	Join             []string
 	Roles            []string
 	RPC, Raft        string // listen addresses; empty: from Cluster
+	RPCAdvertise     string // that other nodes are told; empty: from Cluster or RPC
+	RaftAdvertise    string // empty: from RPCAdvertise and Raft
 	Zone             string
 	ClusterSecret    string
 	ClusterPlaintext bool

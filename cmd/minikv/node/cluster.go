@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -152,15 +153,13 @@ func (c *cluster) listen() (err error) {
 	if err := c.security.CheckListener(c.rpcL.Addr()); err != nil {
 		return errs.Wrap("rpc (cluster-tls, cluster-plaintext)", err)
 	}
-	if c.rpcAddr = own.Address; !founds {
-		c.rpcAddr = c.rpcL.Addr().String()
-	}
+	c.rpcAddr = cmp.Or(own.Address, c.cfg.RPCAdvertise, c.rpcL.Addr().String())
 	host, _, err := net.SplitHostPort(c.rpcAddr)
 	if err != nil {
 		return errs.WrapKind("rpc", errs.Invalid, err)
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
-		return errs.E("rpc", errs.Invalid, "%q listens on every interface, and others must be told one; allowed: an address that they can reach", at)
+		return errs.E("rpc", errs.Invalid, "%q listens on every interface, and others must be told one; allowed: an address that they can reach, or rpc-advertise", at)
 	}
 	if !c.cfg.Has(config.RoleCoordinator) {
 		return nil
@@ -172,7 +171,7 @@ func (c *cluster) listen() (err error) {
 	if c.raftL, err = net.Listen("tcp", at); err != nil {
 		return errs.Wrap("raft", err)
 	}
-	c.raftAddr = net.JoinHostPort(host, strconv.Itoa(c.raftL.Addr().(*net.TCPAddr).Port))
+	c.raftAddr = cmp.Or(c.cfg.RaftAdvertise, net.JoinHostPort(host, strconv.Itoa(c.raftL.Addr().(*net.TCPAddr).Port)))
 	return nil
 }
 
