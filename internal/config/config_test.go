@@ -88,6 +88,8 @@ func TestRefusals(t *testing.T) {
 		"user: no secret":      {file: "users: [{access_key: alice}]\n", want: []string{"users[0]", "missing"}},
 		"user: bad account":    {file: "users: [{access_key: alice, secret_key: secret-of-alice, account_id: \"12\"}]\n", want: []string{"users[0].account_id", `"12"`, "12 digits"}},
 		"user twice":           {file: "users: [{access_key: alice, secret_key: secret-of-alice}, {access_key: alice, secret_key: secret-of-alice}]\n", want: []string{"users[1].access_key", `"alice"`, "twice"}},
+		"two addresses":        {args: []string{"--node", "n1", "--cluster", "n1=h:1", "--rpc-advertise", "h:2"}, environ: []string{"MINIKV_CLUSTER_SECRET=0123456789abcdef"}, want: []string{"rpc-advertise", "n1"}},
+		"advertise to no one":  {args: []string{"--raft-advertise", "0.0.0.0:1"}, want: []string{"raft-advertise", "0.0.0.0:1", "that can be called"}},
 		"two at once":          {args: []string{"--fsync", "x", "--log-level", "y"}, want: []string{"fsync", "log-level"}},
 	} {
 		t.Run(name, func(t *testing.T) {
