@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -60,4 +61,20 @@ func write(t testing.TB, path string, data []byte) {
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// ChangeCertificate puts another certificate and key in the place of a running node's, and gives the new certificate.
+func (n *Node) ChangeCertificate(t testing.TB) *x509.Certificate {
+	t.Helper()
+	next := newCertificate(t)
+	pair, err := tls.LoadX509KeyPair(next.certFile, next.keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{next.certFile: n.cert.certFile, next.keyFile: n.cert.keyFile} {
+		if err := os.Rename(from, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pair.Leaf
 }

@@ -10,6 +10,7 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +27,7 @@ import (
 	"minikv/gateway/iam"
 	"minikv/gateway/objects"
 	"minikv/gateway/rest"
+	"minikv/internal/certs"
 	"minikv/internal/config"
 	"minikv/internal/errs"
 	"minikv/internal/telemetry"
@@ -232,11 +234,17 @@ func (n *Node) tls() (*tls.Config, error) {
 	if !n.cfg.TLS() {
 		return nil, nil
 	}
-	cert, err := tls.LoadX509KeyPair(n.cfg.TLSCert, n.cfg.TLSKey)
+	pair, err := certs.OpenReloader(n.cfg.TLSCert, n.cfg.TLSKey, func(leaf *x509.Certificate, err error) {
+		if err != nil {
+			n.log.Error("the changed TLS certificate can't be used; the old one stays", zap.Error(err))
+			return
+		}
+		n.log.Info("new TLS certificate", zap.Stringer("serial", leaf.SerialNumber), zap.Time("not_after", leaf.NotAfter))
+	})
 	if err != nil {
 		return nil, fmt.Errorf("tls-cert %q and tls-key %q: %w", n.cfg.TLSCert, n.cfg.TLSKey, err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{GetCertificate: pair.GetCertificate, MinVersion: tls.VersionTLS12}, nil
 }
 
 // serve answers until ctx ends or a listener fails, then drains.

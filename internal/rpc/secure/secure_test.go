@@ -352,6 +352,28 @@ func TestReload(t *testing.T) {
 	require.Equal(t, more, s.Identity())
 	require.NoError(t, told)
 
+	// A certificate of another node is not ours, and that is told once.
+	stranger, err := ca.Issue(certs.Request{Identity: certs.Identity{Node: "n9", Roles: certs.AllRoles}})
+	require.NoError(t, err)
+	for i, f := range []struct {
+		name string
+		b    []byte
+	}{{files.Key, stranger.Key}, {files.Cert, stranger.Cert}} {
+		require.NoError(t, os.WriteFile(f.name, f.b, 0o600))
+		require.NoError(t, os.Chtimes(f.name, now, now.Add(time.Duration(2+i)*time.Hour)))
+	}
+	now = now.Add(reloadEvery)
+	require.Equal(t, more, s.Identity())
+	require.ErrorContains(t, told, "n9")
+	told = nil
+	now = now.Add(reloadEvery)
+	require.Equal(t, more, s.Identity())
+	require.NoError(t, told)
+	require.NoError(t, os.WriteFile(files.Cert, p.Cert, 0o600))
+	require.NoError(t, os.WriteFile(files.Key, p.Key, 0o600))
+	now = now.Add(reloadEvery)
+	require.Equal(t, more, s.Identity())
+
 	// A new CA shuts out what the old one signed.
 	n := &Config{Self: more, Secret: secretOf(t, goodSecret), TLS: s}
 	peer := ca.node(t, "n2", certs.AllRoles)

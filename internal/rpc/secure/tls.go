@@ -34,6 +34,8 @@ type Source struct {
 	now    func() time.Time
 	cert   tls.Certificate
 	pool   *x509.CertPool
+	node   string // in the certificate: a changed one must name the same
+	failed string // what onError heard last
 }
 
 type stamp struct {
@@ -75,8 +77,12 @@ func (s *Source) load() error {
 			return errs.WrapKind(op, errs.Invalid, err)
 		}
 	}
-	if _, err := certs.IdentityOf(cert.Leaf); err != nil {
+	id, err := certs.IdentityOf(cert.Leaf)
+	if err != nil {
 		return errs.WrapKind(op, errs.Invalid, err)
+	}
+	if s.node != "" && id.Node != s.node {
+		return errs.E(op, errs.Invalid, "%s is now the certificate of %s; this is %q", s.files.Cert, id, s.node)
 	}
 	pem, err := os.ReadFile(s.files.CA)
 	if err != nil {
@@ -86,7 +92,7 @@ func (s *Source) load() error {
 	if !pool.AppendCertsFromPEM(pem) {
 		return errs.E(op, errs.Invalid, "no certificate in %s", s.files.CA)
 	}
-	s.cert, s.pool = cert, pool
+	s.cert, s.pool, s.node = cert, pool, id.Node
 	return nil
 }
 
@@ -97,14 +103,22 @@ func (s *Source) current() (tls.Certificate, *x509.CertPool) {
 	if now := s.now(); now.Sub(s.looked) >= reloadEvery {
 		s.looked = now
 		if st := s.stat(); st != s.stamps {
-			if err := s.load(); err != nil {
-				s.onError(err) // looked at again: a certificate may be there before its key
-			} else {
-				s.stamps = st
-			}
+			s.reload(st)
 		}
 	}
 	return s.cert, s.pool
+}
+
+// reload takes changed files. What can't be used is looked at again, since a certificate may be there before its key, but told once.
+func (s *Source) reload(st [3]stamp) {
+	err := s.load()
+	switch {
+	case err == nil:
+		s.stamps, s.failed = st, ""
+	case err.Error() != s.failed:
+		s.failed = err.Error()
+		s.onError(err)
+	}
 }
 
 // Identity is what our own certificate says.
