@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -53,11 +54,16 @@ type Node struct {
 	done chan struct{} // closed when the process has ended
 	err  error         // of Wait, once done
 	log  *bytes.Buffer
+
+	parts []*Node // the processes of a cluster that stands for a node; then cmd is nil
 }
 
 // Start runs a node and waits until it is ready; the test's end stops it.
 func Start(t testing.TB, opts Options) *Node {
 	t.Helper()
+	if Tiers() {
+		return startTiers(t, opts)
+	}
 	n := &Node{t: t, opts: opts, Data: opts.Data, log: &bytes.Buffer{}}
 	if n.Data == "" {
 		n.Data = filepath.Join(t.TempDir(), "data")
@@ -93,6 +99,9 @@ func (n *Node) Run() {
 
 // Launch starts the process without waiting for it to be ready.
 func (n *Node) Launch() error {
+	if n.parts != nil {
+		return n.launchParts()
+	}
 	cmd := exec.Command(Binary(n.t), n.args...)
 	cmd.Env = append(os.Environ(), "MINIKV_ROOT_USER="+RootUser, "MINIKV_ROOT_PASSWORD="+RootPassword)
 	for k, v := range n.opts.Env {
@@ -123,6 +132,12 @@ func (n *Node) Launch() error {
 // WaitReady waits until the node answers that it is ready.
 func (n *Node) WaitReady() {
 	n.t.Helper()
+	if n.parts != nil {
+		for _, p := range n.parts[len(n.parts)-tierGateways:] {
+			p.WaitReady()
+		}
+		return
+	}
 	client := n.HTTPClient()
 	ctx, cancel := context.WithTimeout(context.Background(), readyWithin)
 	defer cancel()
@@ -153,6 +168,9 @@ func (n *Node) Kill() { _ = n.signal(syscall.SIGKILL) }
 func (n *Node) Stop() error { return n.signal(syscall.SIGTERM) }
 
 func (n *Node) signal(sig syscall.Signal) error {
+	if n.parts != nil {
+		return n.eachPart(func(p *Node) error { return p.signal(sig) })
+	}
 	n.mu.Lock()
 	cmd, done := n.cmd, n.done
 	n.mu.Unlock()
@@ -203,6 +221,9 @@ func (n *Node) Pid() int {
 
 // Log is what the process wrote to standard output and error.
 func (n *Node) Log() string {
+	if n.parts != nil {
+		return n.partLogs()
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.log.String()
@@ -227,14 +248,36 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	return w.n.log.Write(p)
 }
 
+// Ports of servers lie below those that the kernel gives to outgoing connections: a server that is restarted finds its own free.
+const portFirst, portCount = 10240, 22000
+
+var ports struct {
+	mu    sync.Mutex
+	given map[int]bool
+}
+
 func freePort(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatalf("find a port: %v", err)
+	ports.mu.Lock()
+	defer ports.mu.Unlock()
+	if ports.given == nil {
+		ports.given = map[int]bool{}
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	for range 1000 {
+		port := portFirst + rand.IntN(portCount)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		if ports.given[port] {
+			continue
+		}
+		ports.given[port] = true
+		return l.Addr().String()
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 func tail(s string, n int) string {
