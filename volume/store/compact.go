@@ -2,10 +2,10 @@ package store
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"minikv/internal/errs"
-	"minikv/internal/object"
 	"minikv/volume/index"
 	"minikv/volume/record"
 	"minikv/volume/segment"
@@ -19,63 +19,264 @@ import (
 // compactStep is how much is copied before the rate is looked at, in bytes.
 const compactStep = 1 << 20
 
-// compactOne compacts the segment with the largest dead share, if one has enough. It is called with the janitor's lock.
+// compaction is what is being compacted. One segment at a time; whoever has the turn.
+type compaction struct {
+	turn chan struct{} // holds one token while nobody compacts
+
+	segment     atomic.Uint64 // 0: none
+	done, total atomic.Int64  // bytes of records of the segment, copied and in all
+	began       atomic.Int64  // unix nanoseconds
+}
+
+// CompactStats is what compaction is doing.
+type CompactStats struct {
+	Running   bool
+	Segment   uint64 // that is being rewritten
+	Done      int64  // bytes of its records that were copied
+	Total     int64  // bytes of its records that were alive when it began
+	Rate      int64  // bytes per second since it began
+	Dead      int64  // bytes of sealed segments that belong to nothing alive, in all
+	Candidate int    // sealed segments that are dead enough to be compacted
+}
+
+// CompactStats tells what compaction is doing and what is left for it.
+func (st *Store) CompactStats() CompactStats {
+	c := &st.compaction
+	s := CompactStats{Segment: c.segment.Load(), Done: c.done.Load(), Total: c.total.Load()}
+	s.Running = s.Segment != 0
+	if t := time.Since(time.Unix(0, c.began.Load())); s.Running && t > 0 {
+		s.Rate = int64(float64(s.Done) / t.Seconds())
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, x := range *st.segments.Load() {
+		if x.end == 0 {
+			continue
+		}
+		s.Dead += max(0, x.end-segment.HeaderLen-x.bytes.Load())
+		if st.o.CompactDead > 0 && x.wants(st.o.CompactDead) {
+			s.Candidate++
+		}
+	}
+	return s
+}
+
+// CompactProgress is how far CompactNow is.
+type CompactProgress struct {
+	Segment     string        // that is being rewritten
+	Segments    int           // rewritten so far
+	Done, Total int64         // bytes of records, copied and to be copied in all, as far as is known
+	ETA         time.Duration // at the rate so far; 0 when not known
+}
+
+// CompactReport is what CompactNow did.
+type CompactReport struct {
+	Segments int   // rewritten and removed
+	Copied   int64 // bytes of blobs
+	Returned int64 // bytes of the segment files that went meanwhile
+}
+
+// CompactNow rewrites all segments of which at least the share dead, from 0 to 1, is dead, and removes dead ones, while everything else goes
+// on; at Options.CompactRate. progress, which may be nil, is called with every step of 1 MiB, by the caller's goroutine. An ended
+// context stops it within a step; what was copied until then is not copied again. Errors: errs.Invalid, errs.Unavailable when the volume is
+// closed meanwhile, errs.StorageFull when there is no room for the copies.
+func (st *Store) CompactNow(ctx context.Context, dead float64, progress func(CompactProgress)) (CompactReport, error) {
+	const op = "store.CompactNow"
+	if !(dead >= 0 && dead <= 1) {
+		return CompactReport{}, errs.E(op, errs.Invalid, "the dead share is from 0 to 1, not %v", dead)
+	}
+	inner, leave, err := st.janitor.task(ctx)
+	if err != nil {
+		return CompactReport{}, errs.Wrap(op, err)
+	}
+	defer leave()
+	r := compactRun{st: st, dead: max(dead, 1e-9), progress: progress, begin: time.Now(), copied: st.counters.copied.Load(), returned: st.counters.returned.Load()}
+	err = r.run(inner)
+	if cause := context.Cause(inner); err != nil && cause != nil {
+		err = cause
+	}
+	r.report.Copied = st.counters.copied.Load() - r.copied
+	r.report.Returned = st.counters.returned.Load() - r.returned
+	return r.report, errs.Wrap(op, err)
+}
+
+// compactRun is a call of CompactNow.
+type compactRun struct {
+	st               *Store
+	dead             float64
+	progress         func(CompactProgress)
+	begin            time.Time
+	copied, returned int64 // counters at the begin
+	report           CompactReport
+	done             int64
+}
+
+func (r *compactRun) run(ctx context.Context) error {
+	for {
+		if err := r.st.tidy(ctx); err != nil {
+			return err
+		}
+		if err := r.st.compaction.take(ctx); err != nil {
+			return err
+		}
+		some, err := r.st.compactNext(ctx, r.dead, func(s *seg, n int) {
+			r.done += int64(n)
+			r.tell(s)
+		})
+		r.st.compaction.give()
+		if err != nil || !some {
+			return err
+		}
+		r.report.Segments++
+	}
+}
+
+func (r *compactRun) tell(s *seg) {
+	if r.progress == nil {
+		return
+	}
+	p := CompactProgress{Segment: segment.Name(s.Number, s.Kind), Segments: r.report.Segments, Done: r.done, Total: r.done + r.st.toCopy(r.dead)}
+	if t := time.Since(r.begin); r.done > 0 {
+		p.ETA = time.Duration(float64(t) * float64(p.Total-p.Done) / float64(r.done))
+	}
+	r.progress(p)
+}
+
+// toCopy is the bytes of living records in segments that are dead enough, or being compacted.
+func (st *Store) toCopy(dead float64) int64 {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	n := int64(0)
+	for _, s := range *st.segments.Load() {
+		if s.moving || s.wants(dead) {
+			n += s.bytes.Load()
+		}
+	}
+	return n
+}
+
+// take waits for the turn.
+func (c *compaction) take(ctx context.Context) error {
+	select {
+	case <-c.turn:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// tryTake takes the turn if nobody has it.
+func (c *compaction) tryTake() bool {
+	select {
+	case <-c.turn:
+		return true
+	default:
+		return false
+	}
+}
+
+func (c *compaction) give() { c.turn <- struct{}{} }
+
+// compactOne waits for the turn and compacts the segment with the largest dead share, if one has enough.
 func (st *Store) compactOne(ctx context.Context, deadMin float64) (bool, error) {
+	if err := st.compaction.take(ctx); err != nil {
+		return false, err
+	}
+	defer st.compaction.give()
+	return st.compactNext(ctx, deadMin, nil)
+}
+
+// compactNext is compactOne for who has the turn; step, if not nil, is called with the bytes that were copied.
+func (st *Store) compactNext(ctx context.Context, deadMin float64, step func(s *seg, n int)) (bool, error) {
 	s := st.mostDead(deadMin)
 	if s == nil {
 		return false, nil
 	}
 	before := s.blobs.Load()
-	err := st.copyLiving(ctx, s)
+	err := st.copyLiving(ctx, s, step)
+	st.moved(s, err == nil)
 	removed := false
 	if err == nil && s.blobs.Load() == 0 {
-		removed, err = st.remove(ctx, s)
+		removed, err = st.removeCompacted(ctx, s)
 	}
 	if err != nil {
 		return false, errs.Wrap("store.Compact", err)
 	}
-	st.mu.Lock()
-	s.tried = s.blobs.Load()
-	st.mu.Unlock()
 	if removed {
-		st.janitor.removals++
-		st.counters.removed.Add(1)
 		st.counters.compacted.Add(1)
 	}
 	return removed || s.blobs.Load() < before, nil
 }
 
-// mostDead finds a sealed segment of which at least the share deadMin is dead, and something alive.
+func (st *Store) removeCompacted(ctx context.Context, s *seg) (bool, error) {
+	st.janitor.tidy.Lock()
+	defer st.janitor.tidy.Unlock()
+	return st.removeIfDead(ctx, s)
+}
+
+// wants says whether a segment is sealed, at least the share dead of it is dead, and something in it is alive that a compaction has not
+// left there. It is called with Store.mu.
+func (s *seg) wants(dead float64) bool {
+	blobs, size := s.blobs.Load(), s.end-segment.HeaderLen
+	return s.end > 0 && !s.damaged && !s.moving && blobs > 0 && size > 0 && s.tried != blobs && s.deadShare() >= dead
+}
+
+func (s *seg) deadShare() float64 {
+	return 1 - float64(s.bytes.Load())/float64(s.end-segment.HeaderLen)
+}
+
+// mostDead finds the segment to be compacted next and marks it: it stays until moved.
 func (st *Store) mostDead(deadMin float64) *seg {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var best *seg
-	most := deadMin
 	for _, s := range *st.segments.Load() {
-		blobs, size := s.blobs.Load(), s.end-segment.HeaderLen
-		if s.end == 0 || s.damaged || blobs <= 0 || size <= 0 || s.tried == blobs {
-			continue
-		}
-		if dead := 1 - float64(s.bytes.Load())/float64(size); dead >= most {
-			best, most = s, dead
+		if s.wants(deadMin) && (best == nil || s.deadShare() > best.deadShare()) {
+			best = s
 		}
 	}
+	if best == nil {
+		return nil
+	}
+	best.moving = true
+	c := &st.compaction
+	c.done.Store(0)
+	c.total.Store(best.bytes.Load())
+	c.began.Store(time.Now().UnixNano())
+	c.segment.Store(best.Number)
 	return best
 }
 
-// copyLiving copies what is alive in a segment; it is on disk when nil is returned. What fails its checksums is left out and noted.
-func (st *Store) copyLiving(ctx context.Context, s *seg) error {
+// moved ends the compaction of a segment; whole says that what is still alive in it is to be left there.
+func (st *Store) moved(s *seg, whole bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	s.moving = false
+	if whole {
+		s.tried = s.blobs.Load()
+	}
+	st.compaction.segment.Store(0)
+}
+
+// copyLiving copies what is alive in a segment; it is on disk when nil is returned, and in any case no copy is under way any more. What
+// fails its checksums is left out and noted.
+func (st *Store) copyLiving(ctx context.Context, s *seg, step func(s *seg, n int)) error {
 	p := pace{rate: st.o.CompactRate, begin: time.Now()}
 	var groups []*group
-	step := 0
+	copied := 0
 	flush := func() error {
+		var failed error
 		for _, g := range groups {
-			if err := g.wait(ctx); err != nil {
-				return err
+			if err := g.wait(context.Background()); err != nil && failed == nil {
+				failed = err
 			}
 		}
-		groups, step = groups[:0], 0
-		return p.wait(ctx)
+		st.compaction.done.Add(int64(copied))
+		if failed == nil && step != nil && copied > 0 {
+			step(s, copied)
+		}
+		groups, copied = groups[:0], 0
+		return failed
 	}
 	_, err := s.Scan(segment.HeaderLen, s.end, func(off int64, h record.Header, _ []byte) error {
 		if h.Type != record.Blob {
@@ -89,15 +290,21 @@ func (st *Store) copyLiving(ctx context.Context, s *seg) error {
 			groups = append(groups, g)
 		}
 		p.done += int64(n)
-		if step += n; step < compactStep {
+		if copied += n; copied < compactStep {
 			return nil
 		}
-		return flush()
+		if err := flush(); err != nil {
+			return err
+		}
+		return p.wait(ctx)
 	})
+	if ferr := flush(); err == nil {
+		err = ferr
+	}
 	if err != nil {
 		return err
 	}
-	return flush()
+	return p.wait(ctx)
 }
 
 // copyBlob appends a copy of the record at off if the blob is alive and this is the record that counts.
@@ -131,115 +338,4 @@ func (st *Store) copyBlob(ctx context.Context, s *seg, off int64, h record.Heade
 	}
 	st.counters.copied.Add(int64(len(data)))
 	return g, s.Layout().Size(len(data)), nil
-}
-
-// Compact rewrites all segments of which at least the share dead is dead, from 0 to 1, and removes dead ones. It is done now and
-// then by itself, see Options.CompactDead.
-func (st *Store) Compact(ctx context.Context, dead float64) error {
-	for {
-		if err := st.Tidy(ctx); err != nil {
-			return err
-		}
-		st.janitor.tidy.Lock()
-		if st.janitor.closed {
-			st.janitor.tidy.Unlock()
-			return errClosed
-		}
-		some, err := st.compactOne(ctx, max(dead, 1e-9))
-		st.janitor.tidy.Unlock()
-		if err != nil || !some {
-			return err
-		}
-	}
-}
-
-// pace holds work to a rate.
-type pace struct {
-	rate  int64 // bytes per second; negative: no limit
-	begin time.Time
-	done  int64 // bytes since begin
-}
-
-// wait waits until as much may have been done.
-func (p *pace) wait(ctx context.Context) error {
-	if p.rate <= 0 {
-		return ctx.Err()
-	}
-	d := time.Duration(float64(p.done)/float64(p.rate)*float64(time.Second)) - time.Since(p.begin)
-	if d <= 0 {
-		return ctx.Err()
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// Bad is a blob whose bytes here fail their checksums, or cannot be read. Preparing it again, from a good replica, replaces it.
-type Bad struct {
-	ID      object.BlobID
-	Segment string
-	Offset  int64 // of its record
-	Cause   string
-}
-
-// noteBad puts a blob on the list of repairs.
-func (st *Store) noteBad(e *index.Entry, cause error) {
-	s := (*st.segments.Load())[e.Segment]
-	if s == nil {
-		return
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if _, known := st.bad[e.ID]; !known {
-		st.o.Logf("blob %s is bad: %v", e.ID, cause)
-	}
-	if st.bad == nil {
-		st.bad = map[object.BlobID]Bad{}
-	}
-	st.bad[e.ID] = Bad{ID: e.ID, Segment: segment.Name(s.Number, s.Kind), Offset: e.Off(), Cause: cause.Error()}
-	st.bads.Store(int64(len(st.bad)))
-}
-
-// isBad says whether a blob waits for repair.
-func (st *Store) isBad(id object.BlobID) bool {
-	if st.bads.Load() == 0 {
-		return false
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	_, bad := st.bad[id]
-	return bad
-}
-
-// good takes a blob off the list.
-func (st *Store) good(id object.BlobID) {
-	if st.bads.Load() == 0 {
-		return
-	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	delete(st.bad, id)
-	st.bads.Store(int64(len(st.bad)))
-}
-
-// Repairs lists the living blobs that reads, compaction and scrub found bad since the volume was opened.
-func (st *Store) Repairs() []Bad {
-	st.mu.Lock()
-	all := make([]Bad, 0, len(st.bad))
-	for _, b := range st.bad {
-		all = append(all, b)
-	}
-	st.mu.Unlock()
-	living := all[:0]
-	for _, b := range all {
-		if e, ok, err := st.index.Get(b.ID); err != nil || (ok && e.State() < index.Dropped) {
-			living = append(living, b)
-		}
-	}
-	return living
 }

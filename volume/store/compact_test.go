@@ -1,7 +1,10 @@
 package store
 
 import (
+	"context"
+	"sync"
 	"testing"
+	"time"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -33,7 +36,7 @@ func TestCompactReturnsSpace(t *testing.T) {
 	mem := vfs.NewMem()
 	st := mostlyDead(t, mem)
 	before := st.Stats()
-	must(t, st.Compact(ctx, 0.3))
+	compactNow(t, st, 0.3)
 	after := st.Stats()
 	if after.Compacted == 0 || after.SegmentBytes*2 > before.SegmentBytes || after.Blobs != before.Blobs || after.Bytes != before.Bytes {
 		t.Fatalf("before %+v\nafter %+v", before, after)
@@ -80,7 +83,7 @@ func TestCompactKeepsTheBad(t *testing.T) {
 	_, err = f.WriteAt([]byte{1, 2, 3}, e.Off()+1000)
 	must(t, err)
 	must(t, f.Close())
-	must(t, st.Compact(ctx, 0.3))
+	compactNow(t, st, 0.3)
 	bad := st.Repairs()
 	if len(bad) != 1 || bad[0].ID != testID(10) || bad[0].Segment != segment.Name(s.Number, s.Kind) || bad[0].Offset != e.Off() {
 		t.Fatalf("%+v", bad)
@@ -124,5 +127,95 @@ func TestHorizonOutlivesACrash(t *testing.T) {
 	must(t, err)
 	_, err = st.Prepare(ctx, testID(1), object.Epochs{Cluster: 8}, nil)
 	wantKind(t, err, errs.StaleEpoch)
+	must(t, st.Close())
+}
+
+func compactNow(t testing.TB, st *Store, dead float64) CompactReport {
+	t.Helper()
+	r, err := st.CompactNow(ctx, dead, nil)
+	must(t, err)
+	return r
+}
+
+// TestTidyingDoesNotWaitForCompaction: while a segment is being copied, another that dies is removed and the index is written down;
+// the one being copied stays, dead or not, until the copies are known, and no deleted blob comes back.
+func TestTidyingDoesNotWaitForCompaction(t *testing.T) {
+	mem := vfs.NewMem()
+	st := mostlyDead(t, mem)
+	var once sync.Once
+	during := func(p CompactProgress) {
+		number, _, _ := segment.ParseName(p.Segment)
+		if p.Done <= 0 || p.Done > p.Total {
+			t.Errorf("%+v", p)
+		}
+		if s := st.Stats().Compaction; !s.Running || s.Segment != number || s.Done <= 0 || s.Total < s.Done || s.Dead <= 0 {
+			t.Errorf("%+v", s)
+		}
+		// Everything but the last blob dies.
+		for n := 0; n < 190; n += 10 {
+			must(t, st.Delete(ctx, testID(n)))
+		}
+		before := len(*st.segments.Load())
+		must(t, st.Tidy(ctx))
+		must(t, st.Checkpoint())
+		if got := len(*st.segments.Load()); got >= before {
+			t.Errorf("%d segments of %d were removed", before-got, before)
+		}
+		if st.segment(uint32(number)) == nil {
+			t.Error("a segment was removed while it was copied")
+		}
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := st.CompactNow(ctx, 0.3, func(p CompactProgress) { once.Do(func() { during(p) }) })
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		must(t, err)
+	case <-time.After(time.Minute):
+		t.Fatal("tidying waits for compaction")
+	}
+	for range 2 {
+		if got := st.List(object.BlobID{}, 1000); len(got) != 1 || got[0].ID != testID(190) {
+			t.Fatalf("%+v", got)
+		}
+		check(t, st, 190, 3000)
+		st = reopen(t, st)
+	}
+	must(t, st.Close())
+}
+
+// TestCompactNowEndsWithItsContextAndTheVolume: it stops within a step, loses nothing, and goes on another time.
+func TestCompactNowEndsWithItsContextAndTheVolume(t *testing.T) {
+	mem := vfs.NewMem()
+	st := mostlyDead(t, mem)
+	st.o.CompactRate = 1 // it would take days
+	begun := make(chan struct{}, 100)
+	stopped, cancel := context.WithCancel(ctx)
+	_, err := st.CompactNow(stopped, 0.3, func(CompactProgress) { cancel() })
+	wantKind(t, err, errs.Canceled)
+	done := make(chan error, 1)
+	go func() {
+		_, err := st.CompactNow(ctx, 0.3, func(CompactProgress) { begun <- struct{}{} })
+		done <- err
+	}()
+	<-begun
+	must(t, st.Close())
+	wantKind(t, <-done, errs.Unavailable)
+	_, err = st.CompactNow(ctx, 0.3, nil)
+	wantKind(t, err, errs.Unavailable)
+	o := st.o
+	o.CompactRate = -1
+	st, err = Open("/v", o)
+	must(t, err)
+	_, err = st.CompactNow(ctx, 1.5, nil)
+	wantKind(t, err, errs.Invalid)
+	if r := compactNow(t, st, 0.3); r.Segments == 0 || r.Returned == 0 {
+		t.Fatalf("%+v", r)
+	}
+	for n := 0; n < 200; n += 10 {
+		check(t, st, n, 3000)
+	}
 	must(t, st.Close())
 }

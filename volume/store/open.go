@@ -33,6 +33,8 @@ func Open(dir string, o Options) (*Store, error) {
 	st.small = newLog(st, segment.Small, o.smallGroup())
 	st.large = newLog(st, segment.Large, o.largeGroup())
 	st.janitor.init(st)
+	st.compaction.turn = make(chan struct{}, 1)
+	st.compaction.give()
 	if err := st.open(); err != nil {
 		st.abandon()
 		return nil, errs.Wrap(op, err)

@@ -56,9 +56,10 @@ type Options struct {
 	LazyFlush  time.Duration
 	OverlayMax int // entries, and a 24th of the index, that may be newer than its file [100,000]
 	// CompactDead is the dead share of a sealed segment from which on it is compacted; negative: only when Compact is called. [0.5]
-	CompactDead float64
-	CompactRate int64 // bytes per second copied by compaction; negative: no limit [64 MiB]
-	ScrubRate   int64 // bytes per second read by the continuous scrub; negative: none [4 MiB]
+	CompactDead  float64
+	CompactRate  int64 // bytes per second copied by compaction; negative: no limit [64 MiB]
+	ScrubRate    int64 // bytes per second read by the continuous scrub; negative: none [4 MiB]
+	ScrubNowRate int64 // bytes per second read by ScrubNow; negative: no limit [128 MiB]
 	// Tidy is the time between looks at free space and dead segments; negative: only when Tidy is called. [1 s]
 	Tidy time.Duration
 
@@ -89,6 +90,7 @@ func (o Options) withDefaults() Options {
 	def(&o.CompactDead, 0.5)
 	def(&o.CompactRate, 64*mib)
 	def(&o.ScrubRate, 4*mib)
+	def(&o.ScrubNowRate, 128*mib)
 	def(&o.OverlayMax, 100_000)
 	if o.FS == nil {
 		o.FS = vfs.OS()

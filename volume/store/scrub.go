@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,51 +18,149 @@ import (
 
 // scrubName is the file that remembers how far the scrub is:
 //
-//	0 16B preamble | 16 u64 segment, all before it is done | 24 u64 rounds | 32 u32 CRC32C
+//	0 16B preamble | 16 u64 segment, all before it is done | 24 u64 rounds | 32 u64 end of the last round, Unix seconds | 40 u32 CRC32C
+//
+// Early versions had no time: 32 u32 CRC32C.
 const scrubName = "SCRUB"
 
 // ScrubStats is what verifying found since the volume was opened, and how far the running round is.
 type ScrubStats struct {
-	Records, Bytes int64
+	Running        bool  // false between two rounds
+	Records, Bytes int64 // read
 	Bad            int64 // records and pieces of segments that failed
 	Rounds         uint64
+	LastRound      time.Time     // when the last whole round ended, of this or an earlier opening; zero: never
 	Segment        uint64        // the round is here; the ones below are done
-	Left           int64         // bytes of segments that the round has still to read
+	Done, Total    int64         // bytes of segments that the round has read, and has in all
 	ETA            time.Duration // until the round ends, at the configured rate
 }
 
 type scrubber struct {
 	records, bytes, bad atomic.Int64
 	next, rounds        atomic.Uint64
+	at                  atomic.Int64 // offset in the segment that is being read
+	last                atomic.Int64 // end of the last round, Unix seconds; 0: never
+	resting             atomic.Bool
+	saving              sync.Mutex // the file
 }
 
-// Scrub verifies every record on disk once, now, at so many bytes per second (0: as fast as it goes), and reports what it found. What
-// is bad is listed by Repairs and Damage.
-func (st *Store) Scrub(ctx context.Context, rate int64) (ScrubStats, error) {
-	var found scrubber
-	for _, n := range st.segmentNumbers(0) {
-		if err := st.scrubSegment(ctx, n, rate, &found); err != nil {
-			return found.stats(), errs.Wrap("store.Scrub", err)
-		}
+// ScrubProgress is how far ScrubNow is.
+type ScrubProgress struct {
+	Segment        string
+	Done, Total    int64 // bytes of segments
+	Records, Bytes int64 // verified
+	Bad            int64 // records and pieces of segments that failed
+	ETA            time.Duration
+}
+
+// ScrubNow verifies every record on disk once, now, at Options.ScrubNowRate, while everything else goes on, and reports what it found.
+// What is bad is listed by Repairs and Damage. progress, which may be nil, is called with every step of 1 MiB, by the caller's
+// goroutine. An ended context stops it within a step. A whole pass counts as the end of a round. Errors: errs.Unavailable when the volume is
+// closed meanwhile, or a segment cannot be read at all.
+func (st *Store) ScrubNow(ctx context.Context, progress func(ScrubProgress)) (ScrubProgress, error) {
+	const op = "store.ScrubNow"
+	inner, leave, err := st.janitor.task(ctx)
+	if err != nil {
+		return ScrubProgress{}, errs.Wrap(op, err)
 	}
-	return found.stats(), nil
+	defer leave()
+	r := scrubRun{st: st, progress: progress, begin: time.Now()}
+	err = r.run(inner)
+	if cause := context.Cause(inner); err != nil && cause != nil {
+		err = cause
+	}
+	if err == nil {
+		st.scrub.last.Store(time.Now().Unix())
+		st.saveScrub()
+	}
+	return r.now(), errs.Wrap(op, err)
 }
 
-func (c *scrubber) stats() ScrubStats {
-	return ScrubStats{Records: c.records.Load(), Bytes: c.bytes.Load(), Bad: c.bad.Load(), Rounds: c.rounds.Load(), Segment: c.next.Load()}
+// scrubRun is a call of ScrubNow.
+type scrubRun struct {
+	st       *Store
+	progress func(ScrubProgress)
+	begin    time.Time
+	found    scrubber
+	segment  string
+	passed   int64 // bytes of the segments before
+	total    int64
+}
+
+func (r *scrubRun) run(ctx context.Context) error {
+	numbers := r.st.segmentNumbers(0)
+	for _, n := range numbers {
+		r.total += r.st.scrubSize(n)
+	}
+	for _, n := range numbers {
+		s := (*r.st.segments.Load())[n]
+		if s == nil {
+			continue
+		}
+		r.segment = segment.Name(s.Number, s.Kind)
+		size := r.st.scrubSize(n)
+		if err := r.st.scrubSegment(ctx, n, r.st.o.ScrubNowRate, &r.found, r.tell); err != nil {
+			return err
+		}
+		r.passed += size
+		r.found.at.Store(0)
+		r.tell()
+	}
+	return nil
+}
+
+func (r *scrubRun) now() ScrubProgress {
+	p := ScrubProgress{
+		Segment: r.segment, Done: r.passed + r.found.at.Load(), Total: r.total,
+		Records: r.found.records.Load(), Bytes: r.found.bytes.Load(), Bad: r.found.bad.Load(),
+	}
+	p.Total = max(p.Total, p.Done)
+	if p.Done > 0 {
+		p.ETA = time.Duration(float64(time.Since(r.begin)) * float64(p.Total-p.Done) / float64(p.Done))
+	}
+	return p
+}
+
+func (r *scrubRun) tell() {
+	if r.progress != nil {
+		r.progress(r.now())
+	}
+}
+
+// scrubSize is the bytes of a segment that a scrub would read now; 0 if it is gone.
+func (st *Store) scrubSize(number uint32) int64 {
+	s := (*st.segments.Load())[number]
+	if s == nil {
+		return 0
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if s.end > 0 {
+		return s.end
+	}
+	return s.Synced()
 }
 
 // ScrubStats tells what the continuous scrub has done.
 func (st *Store) ScrubStats() ScrubStats {
-	s := st.scrub.stats()
-	segments := *st.segments.Load()
-	for _, n := range st.segmentNumbers(uint32(s.Segment)) {
-		if x := segments[n]; x != nil {
-			s.Left += x.Synced()
+	c := &st.scrub
+	s := ScrubStats{
+		Running: st.o.ScrubRate > 0 && !c.resting.Load(), Records: c.records.Load(), Bytes: c.bytes.Load(), Bad: c.bad.Load(),
+		Rounds: c.rounds.Load(), Segment: c.next.Load(),
+	}
+	if t := c.last.Load(); t > 0 {
+		s.LastRound = time.Unix(t, 0)
+	}
+	for _, n := range st.segmentNumbers(0) {
+		size := st.scrubSize(n)
+		s.Total += size
+		if uint64(n) < s.Segment {
+			s.Done += size
 		}
 	}
+	s.Done = min(s.Done+c.at.Load(), s.Total)
 	if st.o.ScrubRate > 0 {
-		s.ETA = time.Duration(float64(s.Left) / float64(st.o.ScrubRate) * float64(time.Second))
+		s.ETA = time.Duration(float64(s.Total-s.Done) / float64(st.o.ScrubRate) * float64(time.Second))
 	}
 	return s
 }
@@ -73,7 +172,7 @@ func (st *Store) segmentNumbers(from uint32) []uint32 {
 }
 
 // scrubSegment verifies one segment, if it is still there, as far as it is on disk.
-func (st *Store) scrubSegment(ctx context.Context, number uint32, rate int64, found *scrubber) error {
+func (st *Store) scrubSegment(ctx context.Context, number uint32, rate int64, found *scrubber, tell func()) error {
 	s := st.segment(number)
 	if s == nil {
 		return nil
@@ -99,6 +198,10 @@ func (st *Store) scrubSegment(ctx context.Context, number uint32, rate int64, fo
 			return nil
 		}
 		step = 0
+		found.at.Store(off + n)
+		if tell != nil {
+			tell()
+		}
 		return p.wait(ctx)
 	})
 	if err != nil {
@@ -135,7 +238,6 @@ func (st *Store) scrubRecord(s *seg, off int64, h *record.Header, found *scrubbe
 
 // scrubForever goes round and round until ctx ends. The position is kept from segment to segment.
 func (st *Store) scrubForever(ctx context.Context) {
-	st.loadScrub()
 	for ctx.Err() == nil {
 		left := st.segmentNumbers(uint32(st.scrub.next.Load()))
 		if len(left) == 0 {
@@ -144,7 +246,7 @@ func (st *Store) scrubForever(ctx context.Context) {
 			}
 			continue
 		}
-		if err := st.scrubSegment(ctx, left[0], st.o.ScrubRate, &st.scrub); err != nil {
+		if err := st.scrubSegment(ctx, left[0], st.o.ScrubRate, &st.scrub, nil); err != nil {
 			if ctx.Err() == nil {
 				st.o.Logf("scrub of segment %d: %v", left[0], err)
 			} else {
@@ -152,6 +254,7 @@ func (st *Store) scrubForever(ctx context.Context) {
 			}
 		}
 		st.scrub.next.Store(uint64(left[0]) + 1)
+		st.scrub.at.Store(0)
 		st.saveScrub()
 	}
 }
@@ -163,7 +266,10 @@ const scrubPause = time.Hour
 func (st *Store) endRound(ctx context.Context) bool {
 	st.scrub.rounds.Add(1)
 	st.scrub.next.Store(0)
+	st.scrub.last.Store(time.Now().Unix())
 	st.saveScrub()
+	st.scrub.resting.Store(true)
+	defer st.scrub.resting.Store(false)
 	t := time.NewTimer(scrubPause)
 	defer t.Stop()
 	select {
@@ -174,14 +280,20 @@ func (st *Store) endRound(ctx context.Context) bool {
 	}
 }
 
-const scrubLen = 36
+const (
+	scrubLen    = 44
+	scrubLenOld = 36
+)
 
 func (st *Store) saveScrub() {
 	b := make([]byte, segment.PreambleLen, scrubLen)
 	segment.PutPreamble(b, segment.MagicScrub)
-	b = binary.LittleEndian.AppendUint64(b, st.scrub.next.Load())
-	b = binary.LittleEndian.AppendUint64(b, st.scrub.rounds.Load())
+	for _, v := range []uint64{st.scrub.next.Load(), st.scrub.rounds.Load(), uint64(st.scrub.last.Load())} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
 	b = binary.LittleEndian.AppendUint32(b, record.CRC(b))
+	st.scrub.saving.Lock()
+	defer st.scrub.saving.Unlock()
 	if err := vfs.AtomicWriteFile(st.o.FS, st.o.FS.PathJoin(st.dir, scrubName), b, 0o600); err != nil {
 		st.o.Logf("the scrub's position is not kept: %v", err)
 	}
@@ -190,10 +302,13 @@ func (st *Store) saveScrub() {
 // loadScrub finds the position; without a good one the round begins again.
 func (st *Store) loadScrub() {
 	b, err := vfs.ReadFile(st.o.FS, st.o.FS.PathJoin(st.dir, scrubName), 4096)
-	if err != nil || len(b) != scrubLen || segment.CheckPreamble(b, segment.MagicScrub, scrubName) != nil ||
-		binary.LittleEndian.Uint32(b[32:]) != record.CRC(b[:32]) {
+	if err != nil || (len(b) != scrubLen && len(b) != scrubLenOld) || segment.CheckPreamble(b, segment.MagicScrub, scrubName) != nil ||
+		binary.LittleEndian.Uint32(b[len(b)-4:]) != record.CRC(b[:len(b)-4]) {
 		return
 	}
 	st.scrub.next.Store(binary.LittleEndian.Uint64(b[16:]))
 	st.scrub.rounds.Store(binary.LittleEndian.Uint64(b[24:]))
+	if len(b) == scrubLen {
+		st.scrub.last.Store(int64(binary.LittleEndian.Uint64(b[32:])))
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"minikv/internal/errs"
 	"minikv/internal/vfs"
 )
 
@@ -15,7 +16,7 @@ func TestScrubFindsRot(t *testing.T) {
 	for n := range 40 {
 		put(t, st, n, 100+500*n)
 	}
-	got, err := st.Scrub(ctx, 0)
+	got, err := st.ScrubNow(ctx, nil)
 	must(t, err)
 	if got.Records < 40 || got.Bad != 0 || len(st.Repairs()) != 0 {
 		t.Fatalf("%+v, %+v", got, st.Repairs())
@@ -32,7 +33,7 @@ func TestScrubFindsRot(t *testing.T) {
 	_, err = f.WriteAt(b, e.Off()+2000)
 	must(t, err)
 	must(t, f.Close())
-	got, err = st.Scrub(ctx, 0)
+	got, err = st.ScrubNow(ctx, nil)
 	must(t, err)
 	if bad := st.Repairs(); got.Bad != 1 || len(bad) != 1 || bad[0].ID != testID(7) {
 		t.Fatalf("%+v, %+v", got, bad)
@@ -51,13 +52,12 @@ func TestScrubGoesOn(t *testing.T) {
 	st.scrub.next.Store(3)
 	st.scrub.rounds.Store(2)
 	st.saveScrub()
-	if s := st.ScrubStats(); s.Left <= 0 || s.Segment != 3 || s.Rounds != 2 {
+	if s := st.ScrubStats(); s.Done <= 0 || s.Done >= s.Total || s.ETA != 0 || s.Segment != 3 || s.Rounds != 2 {
 		t.Fatalf("%+v", s)
 	}
 	must(t, st.Close())
 	st, err = Open("/v", tiny(mem))
 	must(t, err)
-	st.loadScrub()
 	if st.scrub.next.Load() != 3 || st.scrub.rounds.Load() != 2 {
 		t.Fatalf("%+v", st.ScrubStats())
 	}
@@ -74,4 +74,38 @@ func TestScrubGoesOn(t *testing.T) {
 		t.Fatal("no file, but a position")
 	}
 	must(t, st.Close())
+}
+
+// TestScrubNowTellsHowFarItIs: progress only grows up to the whole, an ended context ends it, and a whole pass is remembered.
+func TestScrubNowTellsHowFarItIs(t *testing.T) {
+	mem := vfs.NewMem()
+	o := tiny(mem)
+	o.ScrubNowRate = -1
+	st, err := Open("/v", o)
+	must(t, err)
+	for n := range 100 {
+		put(t, st, n, 60000)
+	}
+	var last ScrubProgress
+	calls := 0
+	got, err := st.ScrubNow(ctx, func(p ScrubProgress) {
+		if p.Done < last.Done || p.Done > p.Total || p.Segment == "" {
+			t.Errorf("%+v after %+v", p, last)
+		}
+		last, calls = p, calls+1
+	})
+	must(t, err)
+	if calls < 10 || got != last && got.Done != got.Total || got.Records < 100 || got.ETA != 0 {
+		t.Fatalf("%d calls, %+v", calls, got)
+	}
+	stopped, cancel := context.WithCancel(ctx)
+	_, err = st.ScrubNow(stopped, func(ScrubProgress) { cancel() })
+	wantKind(t, err, errs.Canceled)
+	st = reopen(t, st)
+	if st.Stats().Scrub.LastRound.IsZero() {
+		t.Fatal("the whole pass is forgotten")
+	}
+	must(t, st.Close())
+	_, err = st.ScrubNow(ctx, nil)
+	wantKind(t, err, errs.Unavailable)
 }

@@ -25,13 +25,16 @@ type Stats struct {
 	CopiedBytes    int64 // of blobs, by compaction
 	Bad            int64 // blobs that wait for repair
 	Checkpoints    int64 // times the index was written down while open
+	Returned       int64 // bytes of segments that were removed
 	Horizon        uint64
+	Scrub          ScrubStats
+	Compaction     CompactStats
 }
 
 type counters struct {
-	liveBlobs, liveBytes                                       atomic.Int64
-	prepares, deletes, reads, readErrors, groups, syncs, bytes atomic.Int64
-	compacted, copied, checkpoints, failures, removed, free    atomic.Int64
+	liveBlobs, liveBytes                                              atomic.Int64
+	prepares, deletes, reads, readErrors, groups, syncs, bytes        atomic.Int64
+	compacted, copied, checkpoints, failures, removed, free, returned atomic.Int64
 }
 
 func (*counters) newestEpoch(newest *atomic.Uint64, epoch uint64) {
@@ -52,6 +55,7 @@ func (st *Store) Stats() Stats {
 		Prepares: c.prepares.Load(), Deletes: c.deletes.Load(), Reads: c.reads.Load(), ReadErrors: c.readErrors.Load(),
 		Groups: c.groups.Load(), Syncs: c.syncs.Load(), BytesWritten: c.bytes.Load(),
 		WriteFailures: c.failures.Load(), SegmentRemoved: c.removed.Load(), Checkpoints: c.checkpoints.Load(), Compacted: c.compacted.Load(), CopiedBytes: c.copied.Load(), Bad: st.bads.Load(), Horizon: st.horizon.Load(),
+		Returned: c.returned.Load(), Scrub: st.ScrubStats(), Compaction: st.CompactStats(),
 	}
 	for _, seg := range *st.segments.Load() {
 		s.Segments++

@@ -59,6 +59,7 @@ type Store struct {
 	background sync.WaitGroup
 	janitor    janitor
 	scrub      scrubber
+	compaction compaction
 	indexBad   atomic.Bool // the index file is damaged
 
 	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
@@ -84,6 +85,7 @@ type seg struct {
 	stale   bool  // it has copies of blobs that count elsewhere
 	tried   int64 // living blobs that a compaction left
 	keep    int64 // count of removals at which it was found not worth removing
+	moving  bool  // it is being compacted
 }
 
 // Damage is a piece of a segment that was acknowledged and cannot be read.

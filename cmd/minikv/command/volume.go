@@ -60,7 +60,7 @@ func openStopped(e *env, dir string) (*store.Store, error) {
 		return nil, fmt.Errorf("%s is no volume: %w", dir, err)
 	}
 	return store.Open(dir, store.Options{
-		Tidy: -1, CompactDead: -1, CompactRate: -1, ScrubRate: -1, Ballast: -1,
+		Tidy: -1, CompactDead: -1, CompactRate: -1, ScrubRate: -1, ScrubNowRate: -1, Ballast: -1,
 		Logf: func(format string, args ...any) { fmt.Fprintf(e.err, format+"\n", args...) },
 	})
 }
@@ -97,7 +97,7 @@ func newVolumeInspect(e *env) *cobra.Command {
 
 func newVolumeVerify(e *env) *cobra.Command {
 	return volumeCommand(e, "verify", "Read and verify every record of a stopped volume", func(ctx context.Context, st *store.Store, report map[string]any) error {
-		found, err := st.Scrub(ctx, 0)
+		found, err := st.ScrubNow(ctx, nil)
 		report["verified_records"], report["verified_bytes"], report["failed"] = found.Records, found.Bytes, found.Bad
 		if bad := found.Bad + int64(len(st.Damage())); err == nil && bad > 0 {
 			err = fmt.Errorf("%d records or pieces of segments are damaged", max(found.Bad, int64(len(st.Damage()))))
@@ -110,10 +110,10 @@ func newVolumeCompact(e *env) *cobra.Command {
 	var dead float64
 	c := volumeCommand(e, "compact", "Give the space of dead blobs back", func(ctx context.Context, st *store.Store, report map[string]any) error {
 		before := st.Stats()
-		err := st.Compact(ctx, dead)
+		done, err := st.CompactNow(ctx, dead, nil)
 		after := st.Stats()
 		report["returned_bytes"] = before.SegmentBytes - after.SegmentBytes
-		report["copied_bytes"], report["removed_segments"] = after.CopiedBytes, after.SegmentRemoved
+		report["copied_bytes"], report["removed_segments"] = done.Copied, after.SegmentRemoved
 		return err
 	})
 	c.Flags().Float64Var(&dead, "dead", 0.1, "rewrite segments of which at least this share is dead, 0 to 1")
