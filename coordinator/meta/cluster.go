@@ -29,6 +29,10 @@ func (t *txn) createCluster(op *metapb.CreateCluster, res *metapb.Result) error 
 	}
 	c := &metapb.ClusterRow{
 		Id: op.Id, CreatedMs: t.c.TimeMs, Level: Level, Epoch: epochFirst, Fsync: op.Fsync, HorizonIndex: t.index,
+		LayoutIndex: t.index,
+	}
+	for _, v := range op.Volumes {
+		c.LastVolume = max(c.LastVolume, v.Number)
 	}
 	if err := t.setCluster(c); err != nil {
 		return err
@@ -84,10 +88,8 @@ func (t *txn) tickEpoch(op *metapb.TickEpoch, res *metapb.Result) error {
 	if op.From != old.Epoch {
 		return nil
 	}
-	c := &metapb.ClusterRow{
-		Id: old.Id, CreatedMs: old.CreatedMs, Level: old.Level, Epoch: old.Epoch + 1, Horizon: old.Horizon, Fsync: old.Fsync,
-		IamRevision: old.IamRevision, HorizonIndex: old.HorizonIndex,
-	}
+	c := t.clusterNow()
+	c.Epoch++
 	if c.Epoch > op.HorizonLag && c.Epoch-op.HorizonLag > c.Horizon {
 		c.Horizon, c.HorizonIndex = c.Epoch-op.HorizonLag, t.index
 	}
@@ -98,7 +100,7 @@ func (t *txn) tickEpoch(op *metapb.TickEpoch, res *metapb.Result) error {
 	return t.endQuietSessions(c.Epoch)
 }
 
-// loadLayout caches pools and shards.
+// loadLayout caches pools, shards and volumes.
 func (m *Machine) loadLayout(r kv.Reader) error {
 	pools := make(map[uint32]*metapb.PoolRow)
 	err := scanTable(r, []byte{tablePools}, func(_, v []byte) (bool, error) {
@@ -120,6 +122,16 @@ func (m *Machine) loadLayout(r kv.Reader) error {
 		shards[pool] = append(shards[pool], newShard(row))
 		return true, nil
 	})
-	m.pools, m.shards = pools, shards
+	if err != nil {
+		return err
+	}
+	volumes := make(map[uint32]*metapb.VolumeRow)
+	err = scanTable(r, []byte{tableVolumes}, func(_, v []byte) (bool, error) {
+		row := new(metapb.VolumeRow)
+		err := decodeRow(v, row)
+		volumes[row.Number] = row
+		return true, err
+	})
+	m.pools, m.shards, m.volumes = pools, shards, volumes
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"minikv/internal/errs"
+	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
 
@@ -133,9 +134,10 @@ func (t *txn) collectRuns(op *metapb.CollectRuns, res *metapb.Result) error {
 // forgetMissing removes the missing rows of a run: blob ids begin with its base less the counter.
 func (t *txn) forgetMissing(base []byte) error {
 	return scanTable(t.b, tableKey(tableMissing, base[:idLen-counterLen]), func(k, _ []byte) (bool, error) {
-		t.remove(bytes.Clone(k))
-		t.stats.missing--
-		return true, nil
+		if len(k) != 1+idLen+numberLen {
+			return false, broken("a malformed key of a missing row")
+		}
+		return true, t.dropMissing(object.BlobID(k[1:1+idLen]), binary.BigEndian.Uint32(k[1+idLen:]))
 	})
 }
 
@@ -153,8 +155,9 @@ func (t *txn) clearMissing(op *metapb.ClearMissing, res *metapb.Result) error {
 			return err
 		}
 		if found && row.SinceIndex == x.SinceIndex {
-			t.remove(key)
-			t.stats.missing--
+			if err := t.dropMissing(object.BlobID(row.Blob), row.Volume); err != nil {
+				return err
+			}
 			r.Released++
 		}
 	}

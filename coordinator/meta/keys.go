@@ -21,6 +21,7 @@ import (
 //	 r | run base (16)                               RunRow
 //	 q | commit index (8) | number in entry (4)      QueueRow      first in, first out
 //	 m | blob id (16) | volume (4)                   MissingRow
+//	 M | pool (4) | shard (4) | volume (4)           MissingCountRow  how many of them
 //	 d | upload id (16)                              CompletedRow
 //	 e | completed, ms (8) | upload id (16)          -             completed uploads by time
 //
@@ -29,31 +30,35 @@ import (
 //	 P | pool (4)                                    PoolRow
 //	 V | volume (4)                                  VolumeRow
 //	 S | pool (4) | shard (4)                        ShardRow
+//	 B |                                             RebalanceRow
 //	 s | session id (16)                             SessionRow
 //	 R | session id (16) | sequence (8)              Result
 //	 t |                                             StatsAnswer   counters
 //
 // Byte 0 is kv.LocalByte: rows of the replica's own.
 const (
-	tableBuckets   = 'b'
-	tableObjects   = 'o'
-	tableVersions  = 'v'
-	tableUploads   = 'u'
-	tableConfig    = 'c'
-	tableBodies    = 'y'
-	tableParts     = 'p'
-	tableRuns      = 'r'
-	tableQueue     = 'q'
-	tableMissing   = 'm'
-	tableCompleted = 'd'
-	tableExpiry    = 'e'
-	tableCluster   = 'C'
-	tablePools     = 'P'
-	tableVolumes   = 'V'
-	tableShards    = 'S'
-	tableSessions  = 's'
-	tableResults   = 'R'
-	tableStats     = 't'
+	tableBuckets  = 'b'
+	tableObjects  = 'o'
+	tableVersions = 'v'
+	tableUploads  = 'u'
+	tableConfig   = 'c'
+	tableBodies   = 'y'
+	tableParts    = 'p'
+	tableRuns     = 'r'
+	tableQueue    = 'q'
+	tableMissing  = 'm'
+	// counts of missing rows
+	tableMissingCounts = 'M'
+	tableRebalance     = 'B'
+	tableCompleted     = 'd'
+	tableExpiry        = 'e'
+	tableCluster       = 'C'
+	tablePools         = 'P'
+	tableVolumes       = 'V'
+	tableShards        = 'S'
+	tableSessions      = 's'
+	tableResults       = 'R'
+	tableStats         = 't'
 )
 
 // Lengths of ids in keys, in bytes.
@@ -172,6 +177,8 @@ func queuePosition(index uint64, n uint32) []byte {
 var (
 	clusterKey = []byte{tableCluster}
 	statsKey   = []byte{tableStats}
+
+	rebalanceKey = []byte{tableRebalance}
 )
 
 // prefixEnd is the first key after all that begin with p; nil when there is none.

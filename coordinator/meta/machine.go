@@ -27,6 +27,7 @@ type Machine struct {
 	cluster  *metapb.ClusterRow
 	pools    map[uint32]*metapb.PoolRow
 	shards   map[uint32][]*shard
+	volumes  map[uint32]*metapb.VolumeRow
 	buckets  map[string]*metapb.BucketRow
 	sessions map[[idLen]byte]*session
 	dirty    []*session // to be written at the end of the entry
@@ -142,6 +143,12 @@ func (m *Machine) absorb(t *txn) error {
 	for _, id := range t.ended {
 		m.forget(id)
 	}
+	for _, row := range t.volumes {
+		m.volumes[row.Number] = row
+	}
+	for _, row := range t.shards {
+		m.shards[movePool][row.Shard] = newShard(row)
+	}
 	if t.layout {
 		return m.loadLayout(t.b)
 	}
@@ -212,6 +219,27 @@ func (m *Machine) run(t *txn, res *metapb.Result) error {
 		return t.clearMissing(op.ClearMissing, res)
 	case *metapb.Command_PruneCompleted:
 		return t.pruneCompleted(op.PruneCompleted, res)
+	}
+	return m.runMembership(t, res)
+}
+
+// runMembership carries out the operations on volumes and shards.
+func (m *Machine) runMembership(t *txn, res *metapb.Result) error {
+	switch op := t.c.Op.(type) {
+	case *metapb.Command_RegisterVolume:
+		return t.registerVolume(op.RegisterVolume, res)
+	case *metapb.Command_SetVolumeState:
+		return t.setVolumeState(op.SetVolumeState, res)
+	case *metapb.Command_JoinShard:
+		return t.joinShard(op.JoinShard, res)
+	case *metapb.Command_FlipShard:
+		return t.flipShard(op.FlipShard, res)
+	case *metapb.Command_CancelJoin:
+		return t.cancelJoin(op.CancelJoin, res)
+	case *metapb.Command_ReleaseShard:
+		return t.releaseShard(op.ReleaseShard, res)
+	case *metapb.Command_SetRebalance:
+		return t.setRebalance(op.SetRebalance, res)
 	}
 	return refuse(errs.Invalid, "the command has no operation")
 }

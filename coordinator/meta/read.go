@@ -100,6 +100,10 @@ func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
 		r, err := v.missing(q.Missing)
 		a.A = &metapb.Answer_Missing{Missing: r}
 		return a, err
+	case *metapb.Query_MissingCounts:
+		r, err := v.missingCounts()
+		a.A = &metapb.Answer_MissingCounts{MissingCounts: r}
+		return a, err
 	}
 	return nil, refuse(errs.Unsupported, "unknown query")
 }
@@ -156,8 +160,11 @@ func (v *view) listBuckets(q *metapb.ListBucketsQuery) (*metapb.ListBucketsAnswe
 }
 
 func (v *view) layout() (*metapb.Layout, error) {
-	l := &metapb.Layout{Cluster: new(metapb.ClusterRow)}
+	l := &metapb.Layout{Cluster: new(metapb.ClusterRow), Rebalance: new(metapb.RebalanceRow)}
 	if _, err := load(v.s, clusterKey, l.Cluster); err != nil {
+		return nil, err
+	}
+	if _, err := load(v.s, rebalanceKey, l.Rebalance); err != nil {
 		return nil, err
 	}
 	err := scanTable(v.s, []byte{tablePools}, func(_, b []byte) (bool, error) {

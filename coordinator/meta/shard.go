@@ -11,6 +11,7 @@ const replicasMax = 64
 
 // shard is a shard row made ready for counting: replica i of volumes is bit i of a set.
 type shard struct {
+	row     *metapb.ShardRow // not to be changed
 	number  uint32
 	epoch   uint64
 	volumes []uint32 // members, then joining
@@ -20,7 +21,7 @@ type shard struct {
 }
 
 func newShard(row *metapb.ShardRow) *shard {
-	s := &shard{number: row.Shard, epoch: row.Epoch}
+	s := &shard{row: row, number: row.Shard, epoch: row.Epoch}
 	for _, v := range row.Members {
 		s.members |= s.bit(v)
 	}

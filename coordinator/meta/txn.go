@@ -24,14 +24,16 @@ type txn struct {
 	queued  uint32 // next number of a queue row in the entry
 	stats   counters
 	cluster *metapb.ClusterRow // set when changed
-	layout  bool               // pools or shards changed
-	buckets []string           // changed names
-	ended   [][idLen]byte      // sessions that ended
-	missing []missingAt        // scratch of verify
-	confirm []confirmed        // scratch of verify
-	arena   []byte             // keys and values of pending
-	pending []change           // in order of first change
-	places  map[string]int     // into pending, once there are many
+	layout  bool               // pools, shards and volumes changed all at once
+	shards  []*metapb.ShardRow // changed
+	volumes []*metapb.VolumeRow
+	buckets []string       // changed names
+	ended   [][idLen]byte  // sessions that ended
+	missing []missingAt    // scratch of verify
+	confirm []confirmed    // scratch of verify
+	arena   []byte         // keys and values of pending
+	pending []change       // in order of first change
+	places  map[string]int // into pending, once there are many
 }
 
 type change struct {
@@ -48,6 +50,7 @@ func (t *txn) begin(b *kv.Batch, index uint64, number uint16, c *metapb.Command)
 	t.b, t.c, t.index, t.number, t.op = b, c, index, number, 0
 	t.queued = t.m.queued
 	t.stats, t.cluster, t.layout = counters{}, nil, false
+	t.shards, t.volumes = nil, nil
 	t.buckets, t.ended = t.buckets[:0], t.ended[:0]
 	t.arena, t.pending, t.places = t.arena[:0], t.pending[:0], nil
 }

@@ -137,9 +137,7 @@ func (t *txn) publishRun(w *metapb.Written) error {
 	}
 	key := runKey(w.Run.Base)
 	for _, x := range t.missing {
-		t.stats.missing++
-		row := &metapb.MissingRow{Blob: x.blob[:], Volume: x.volume, SinceIndex: t.index}
-		if err := t.store(missingKey(row.Blob, x.volume), row); err != nil {
+		if err := t.addMissing(x.blob, x.volume); err != nil {
 			return err
 		}
 	}

@@ -1250,12 +1250,14 @@ func (x *QueueRow) GetBucketId() []byte {
 }
 
 type ShardRow struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Members       []uint32               `protobuf:"varint,3,rep,packed,name=members,proto3" json:"members,omitempty"` // volume numbers
-	Joining       []uint32               `protobuf:"varint,4,rep,packed,name=joining,proto3" json:"joining,omitempty"`
-	Leaving       []uint32               `protobuf:"varint,5,rep,packed,name=leaving,proto3" json:"leaving,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Shard   uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch   uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Members []uint32               `protobuf:"varint,3,rep,packed,name=members,proto3" json:"members,omitempty"` // volume numbers
+	Joining []uint32               `protobuf:"varint,4,rep,packed,name=joining,proto3" json:"joining,omitempty"`
+	// Members that will not be any more when the running move ends, and volumes that were members and keep their blobs for a while.
+	Leaving       []uint32 `protobuf:"varint,5,rep,packed,name=leaving,proto3" json:"leaving,omitempty"`
+	FlippedEpoch  uint64   `protobuf:"varint,6,opt,name=flipped_epoch,json=flippedEpoch,proto3" json:"flipped_epoch,omitempty"` // cluster's epoch when a move last ended; 0: never
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1323,6 +1325,13 @@ func (x *ShardRow) GetLeaving() []uint32 {
 		return x.Leaving
 	}
 	return nil
+}
+
+func (x *ShardRow) GetFlippedEpoch() uint64 {
+	if x != nil {
+		return x.FlippedEpoch
+	}
+	return 0
 }
 
 type MissingRow struct {
@@ -1459,9 +1468,11 @@ type VolumeRow struct {
 	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes, written on its disk
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Zone          string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
-	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`    // 0 up, 1 draining, 2 out
-	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's RPC; empty: in the coordinator's process
+	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"` // bytes of its disk
+	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`       // 0 in, 1 draining, 2 out, 3 removed
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`    // host:port of its node's RPC; empty: in the coordinator's process
+	Weight        uint64                 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`     // share of the shards; 0: its capacity
+	Silent        bool                   `protobuf:"varint,9,opt,name=silent,proto3" json:"silent,omitempty"`     // out because it was not heard of; it is in again when it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1545,6 +1556,134 @@ func (x *VolumeRow) GetAddress() string {
 	return ""
 }
 
+func (x *VolumeRow) GetWeight() uint64 {
+	if x != nil {
+		return x.Weight
+	}
+	return 0
+}
+
+func (x *VolumeRow) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+// RebalanceRow is what operators ask of shard moves.
+type RebalanceRow struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Running        bool                   `protobuf:"varint,1,opt,name=running,proto3" json:"running,omitempty"`                                       // spread shards as placement has them; false: move only what drained and lost volumes hold
+	Paused         bool                   `protobuf:"varint,2,opt,name=paused,proto3" json:"paused,omitempty"`                                         // nothing is copied and no move begins
+	BytesPerSecond uint64                 `protobuf:"varint,3,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"` // of copies; 0: the default
+	StartedMs      int64                  `protobuf:"varint,4,opt,name=started_ms,json=startedMs,proto3" json:"started_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RebalanceRow) Reset() {
+	*x = RebalanceRow{}
+	mi := &file_meta_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RebalanceRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RebalanceRow) ProtoMessage() {}
+
+func (x *RebalanceRow) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RebalanceRow.ProtoReflect.Descriptor instead.
+func (*RebalanceRow) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RebalanceRow) GetRunning() bool {
+	if x != nil {
+		return x.Running
+	}
+	return false
+}
+
+func (x *RebalanceRow) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *RebalanceRow) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *RebalanceRow) GetStartedMs() int64 {
+	if x != nil {
+		return x.StartedMs
+	}
+	return 0
+}
+
+// MissingCountRow is how many blobs a replica of a shard lacks.
+type MissingCountRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Count         uint64                 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingCountRow) Reset() {
+	*x = MissingCountRow{}
+	mi := &file_meta_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingCountRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingCountRow) ProtoMessage() {}
+
+func (x *MissingCountRow) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingCountRow.ProtoReflect.Descriptor instead.
+func (*MissingCountRow) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *MissingCountRow) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 type ClusterRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -1555,13 +1694,15 @@ type ClusterRow struct {
 	Fsync         string                 `protobuf:"bytes,6,opt,name=fsync,proto3" json:"fsync,omitempty"` // always, interval, never
 	IamRevision   uint64                 `protobuf:"varint,7,opt,name=iam_revision,json=iamRevision,proto3" json:"iam_revision,omitempty"`
 	HorizonIndex  uint64                 `protobuf:"varint,8,opt,name=horizon_index,json=horizonIndex,proto3" json:"horizon_index,omitempty"` // index of the entry that last moved the horizon
+	LastVolume    uint32                 `protobuf:"varint,9,opt,name=last_volume,json=lastVolume,proto3" json:"last_volume,omitempty"`       // highest volume number ever given
+	LayoutIndex   uint64                 `protobuf:"varint,10,opt,name=layout_index,json=layoutIndex,proto3" json:"layout_index,omitempty"`   // index of the entry that last changed volumes, shards or what is asked of moves
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClusterRow) Reset() {
 	*x = ClusterRow{}
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1573,7 +1714,7 @@ func (x *ClusterRow) String() string {
 func (*ClusterRow) ProtoMessage() {}
 
 func (x *ClusterRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[18]
+	mi := &file_meta_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1586,7 +1727,7 @@ func (x *ClusterRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRow.ProtoReflect.Descriptor instead.
 func (*ClusterRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{18}
+	return file_meta_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClusterRow) GetId() []byte {
@@ -1645,6 +1786,20 @@ func (x *ClusterRow) GetHorizonIndex() uint64 {
 	return 0
 }
 
+func (x *ClusterRow) GetLastVolume() uint32 {
+	if x != nil {
+		return x.LastVolume
+	}
+	return 0
+}
+
+func (x *ClusterRow) GetLayoutIndex() uint64 {
+	if x != nil {
+		return x.LayoutIndex
+	}
+	return 0
+}
+
 type SessionRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	RenewedEpoch  uint64                 `protobuf:"varint,1,opt,name=renewed_epoch,json=renewedEpoch,proto3" json:"renewed_epoch,omitempty"`
@@ -1656,7 +1811,7 @@ type SessionRow struct {
 
 func (x *SessionRow) Reset() {
 	*x = SessionRow{}
-	mi := &file_meta_proto_msgTypes[19]
+	mi := &file_meta_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1823,7 @@ func (x *SessionRow) String() string {
 func (*SessionRow) ProtoMessage() {}
 
 func (x *SessionRow) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[19]
+	mi := &file_meta_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1836,7 @@ func (x *SessionRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRow.ProtoReflect.Descriptor instead.
 func (*SessionRow) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{19}
+	return file_meta_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SessionRow) GetRenewedEpoch() uint64 {
@@ -1716,7 +1871,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +1883,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[20]
+	mi := &file_meta_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +1896,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{20}
+	return file_meta_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Entry) GetLevel() uint32 {
@@ -1789,6 +1944,13 @@ type Command struct {
 	//	*Command_CollectRuns
 	//	*Command_ClearMissing
 	//	*Command_PruneCompleted
+	//	*Command_RegisterVolume
+	//	*Command_SetVolumeState
+	//	*Command_JoinShard
+	//	*Command_FlipShard
+	//	*Command_CancelJoin
+	//	*Command_ReleaseShard
+	//	*Command_SetRebalance
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1796,7 +1958,7 @@ type Command struct {
 
 func (x *Command) Reset() {
 	*x = Command{}
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1808,7 +1970,7 @@ func (x *Command) String() string {
 func (*Command) ProtoMessage() {}
 
 func (x *Command) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[21]
+	mi := &file_meta_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1821,7 +1983,7 @@ func (x *Command) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Command.ProtoReflect.Descriptor instead.
 func (*Command) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{21}
+	return file_meta_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Command) GetLevel() uint32 {
@@ -2060,6 +2222,69 @@ func (x *Command) GetPruneCompleted() *PruneCompleted {
 	return nil
 }
 
+func (x *Command) GetRegisterVolume() *RegisterVolume {
+	if x != nil {
+		if x, ok := x.Op.(*Command_RegisterVolume); ok {
+			return x.RegisterVolume
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetVolumeState() *SetVolumeState {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetVolumeState); ok {
+			return x.SetVolumeState
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetJoinShard() *JoinShard {
+	if x != nil {
+		if x, ok := x.Op.(*Command_JoinShard); ok {
+			return x.JoinShard
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetFlipShard() *FlipShard {
+	if x != nil {
+		if x, ok := x.Op.(*Command_FlipShard); ok {
+			return x.FlipShard
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetCancelJoin() *CancelJoin {
+	if x != nil {
+		if x, ok := x.Op.(*Command_CancelJoin); ok {
+			return x.CancelJoin
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetReleaseShard() *ReleaseShard {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ReleaseShard); ok {
+			return x.ReleaseShard
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetRebalance() *SetRebalance {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetRebalance); ok {
+			return x.SetRebalance
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -2144,6 +2369,34 @@ type Command_PruneCompleted struct {
 	PruneCompleted *PruneCompleted `protobuf:"bytes,39,opt,name=prune_completed,json=pruneCompleted,proto3,oneof"`
 }
 
+type Command_RegisterVolume struct {
+	RegisterVolume *RegisterVolume `protobuf:"bytes,60,opt,name=register_volume,json=registerVolume,proto3,oneof"`
+}
+
+type Command_SetVolumeState struct {
+	SetVolumeState *SetVolumeState `protobuf:"bytes,61,opt,name=set_volume_state,json=setVolumeState,proto3,oneof"`
+}
+
+type Command_JoinShard struct {
+	JoinShard *JoinShard `protobuf:"bytes,62,opt,name=join_shard,json=joinShard,proto3,oneof"`
+}
+
+type Command_FlipShard struct {
+	FlipShard *FlipShard `protobuf:"bytes,63,opt,name=flip_shard,json=flipShard,proto3,oneof"`
+}
+
+type Command_CancelJoin struct {
+	CancelJoin *CancelJoin `protobuf:"bytes,64,opt,name=cancel_join,json=cancelJoin,proto3,oneof"`
+}
+
+type Command_ReleaseShard struct {
+	ReleaseShard *ReleaseShard `protobuf:"bytes,65,opt,name=release_shard,json=releaseShard,proto3,oneof"`
+}
+
+type Command_SetRebalance struct {
+	SetRebalance *SetRebalance `protobuf:"bytes,66,opt,name=set_rebalance,json=setRebalance,proto3,oneof"`
+}
+
 func (*Command_OpenSession) isCommand_Op() {}
 
 func (*Command_RenewSession) isCommand_Op() {}
@@ -2184,6 +2437,20 @@ func (*Command_ClearMissing) isCommand_Op() {}
 
 func (*Command_PruneCompleted) isCommand_Op() {}
 
+func (*Command_RegisterVolume) isCommand_Op() {}
+
+func (*Command_SetVolumeState) isCommand_Op() {}
+
+func (*Command_JoinShard) isCommand_Op() {}
+
+func (*Command_FlipShard) isCommand_Op() {}
+
+func (*Command_CancelJoin) isCommand_Op() {}
+
+func (*Command_ReleaseShard) isCommand_Op() {}
+
+func (*Command_SetRebalance) isCommand_Op() {}
+
 // BucketRef is a bucket as it was authorized.
 type BucketRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2195,7 +2462,7 @@ type BucketRef struct {
 
 func (x *BucketRef) Reset() {
 	*x = BucketRef{}
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2474,7 @@ func (x *BucketRef) String() string {
 func (*BucketRef) ProtoMessage() {}
 
 func (x *BucketRef) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[22]
+	mi := &file_meta_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2487,7 @@ func (x *BucketRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketRef.ProtoReflect.Descriptor instead.
 func (*BucketRef) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{22}
+	return file_meta_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BucketRef) GetName() string {
@@ -2249,7 +2516,7 @@ type Written struct {
 
 func (x *Written) Reset() {
 	*x = Written{}
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2528,7 @@ func (x *Written) String() string {
 func (*Written) ProtoMessage() {}
 
 func (x *Written) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[23]
+	mi := &file_meta_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2541,7 @@ func (x *Written) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Written.ProtoReflect.Descriptor instead.
 func (*Written) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{23}
+	return file_meta_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Written) GetRun() *Run {
@@ -2309,7 +2576,7 @@ type ShardWrite struct {
 
 func (x *ShardWrite) Reset() {
 	*x = ShardWrite{}
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2321,7 +2588,7 @@ func (x *ShardWrite) String() string {
 func (*ShardWrite) ProtoMessage() {}
 
 func (x *ShardWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[24]
+	mi := &file_meta_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2334,7 +2601,7 @@ func (x *ShardWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardWrite.ProtoReflect.Descriptor instead.
 func (*ShardWrite) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{24}
+	return file_meta_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ShardWrite) GetShard() uint32 {
@@ -2369,7 +2636,7 @@ type Confirmation struct {
 
 func (x *Confirmation) Reset() {
 	*x = Confirmation{}
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2648,7 @@ func (x *Confirmation) String() string {
 func (*Confirmation) ProtoMessage() {}
 
 func (x *Confirmation) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[25]
+	mi := &file_meta_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2661,7 @@ func (x *Confirmation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Confirmation.ProtoReflect.Descriptor instead.
 func (*Confirmation) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{25}
+	return file_meta_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Confirmation) GetVolumes() []uint32 {
@@ -2428,7 +2695,7 @@ type Conditions struct {
 
 func (x *Conditions) Reset() {
 	*x = Conditions{}
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2440,7 +2707,7 @@ func (x *Conditions) String() string {
 func (*Conditions) ProtoMessage() {}
 
 func (x *Conditions) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[26]
+	mi := &file_meta_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2453,7 +2720,7 @@ func (x *Conditions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Conditions.ProtoReflect.Descriptor instead.
 func (*Conditions) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{26}
+	return file_meta_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Conditions) GetIfNoneMatchAny() bool {
@@ -2521,7 +2788,7 @@ type OpenSession struct {
 
 func (x *OpenSession) Reset() {
 	*x = OpenSession{}
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2800,7 @@ func (x *OpenSession) String() string {
 func (*OpenSession) ProtoMessage() {}
 
 func (x *OpenSession) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[27]
+	mi := &file_meta_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2813,7 @@ func (x *OpenSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSession.ProtoReflect.Descriptor instead.
 func (*OpenSession) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{27}
+	return file_meta_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *OpenSession) GetId() []byte {
@@ -2564,7 +2831,7 @@ type RenewSession struct {
 
 func (x *RenewSession) Reset() {
 	*x = RenewSession{}
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2843,7 @@ func (x *RenewSession) String() string {
 func (*RenewSession) ProtoMessage() {}
 
 func (x *RenewSession) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[28]
+	mi := &file_meta_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2856,7 @@ func (x *RenewSession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewSession.ProtoReflect.Descriptor instead.
 func (*RenewSession) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{28}
+	return file_meta_proto_rawDescGZIP(), []int{30}
 }
 
 type CreateCluster struct {
@@ -2605,7 +2872,7 @@ type CreateCluster struct {
 
 func (x *CreateCluster) Reset() {
 	*x = CreateCluster{}
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2617,7 +2884,7 @@ func (x *CreateCluster) String() string {
 func (*CreateCluster) ProtoMessage() {}
 
 func (x *CreateCluster) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[29]
+	mi := &file_meta_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2630,7 +2897,7 @@ func (x *CreateCluster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateCluster.ProtoReflect.Descriptor instead.
 func (*CreateCluster) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{29}
+	return file_meta_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CreateCluster) GetId() []byte {
@@ -2678,7 +2945,7 @@ type TickEpoch struct {
 
 func (x *TickEpoch) Reset() {
 	*x = TickEpoch{}
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2957,7 @@ func (x *TickEpoch) String() string {
 func (*TickEpoch) ProtoMessage() {}
 
 func (x *TickEpoch) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[30]
+	mi := &file_meta_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2970,7 @@ func (x *TickEpoch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TickEpoch.ProtoReflect.Descriptor instead.
 func (*TickEpoch) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{30}
+	return file_meta_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TickEpoch) GetFrom() uint64 {
@@ -2733,7 +3000,7 @@ type CreateBucket struct {
 
 func (x *CreateBucket) Reset() {
 	*x = CreateBucket{}
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2745,7 +3012,7 @@ func (x *CreateBucket) String() string {
 func (*CreateBucket) ProtoMessage() {}
 
 func (x *CreateBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[31]
+	mi := &file_meta_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2758,7 +3025,7 @@ func (x *CreateBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateBucket.ProtoReflect.Descriptor instead.
 func (*CreateBucket) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{31}
+	return file_meta_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateBucket) GetName() string {
@@ -2805,7 +3072,7 @@ type DeleteBucket struct {
 
 func (x *DeleteBucket) Reset() {
 	*x = DeleteBucket{}
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +3084,7 @@ func (x *DeleteBucket) String() string {
 func (*DeleteBucket) ProtoMessage() {}
 
 func (x *DeleteBucket) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[32]
+	mi := &file_meta_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +3097,7 @@ func (x *DeleteBucket) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteBucket.ProtoReflect.Descriptor instead.
 func (*DeleteBucket) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{32}
+	return file_meta_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DeleteBucket) GetBucket() *BucketRef {
@@ -2855,7 +3122,7 @@ type NewObject struct {
 
 func (x *NewObject) Reset() {
 	*x = NewObject{}
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2867,7 +3134,7 @@ func (x *NewObject) String() string {
 func (*NewObject) ProtoMessage() {}
 
 func (x *NewObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[33]
+	mi := &file_meta_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2880,7 +3147,7 @@ func (x *NewObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NewObject.ProtoReflect.Descriptor instead.
 func (*NewObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{33}
+	return file_meta_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *NewObject) GetSize() uint64 {
@@ -2938,7 +3205,7 @@ type PutObject struct {
 
 func (x *PutObject) Reset() {
 	*x = PutObject{}
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2950,7 +3217,7 @@ func (x *PutObject) String() string {
 func (*PutObject) ProtoMessage() {}
 
 func (x *PutObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[34]
+	mi := &file_meta_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2963,7 +3230,7 @@ func (x *PutObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutObject.ProtoReflect.Descriptor instead.
 func (*PutObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{34}
+	return file_meta_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PutObject) GetBucket() *BucketRef {
@@ -3011,7 +3278,7 @@ type DeleteObjects struct {
 
 func (x *DeleteObjects) Reset() {
 	*x = DeleteObjects{}
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3023,7 +3290,7 @@ func (x *DeleteObjects) String() string {
 func (*DeleteObjects) ProtoMessage() {}
 
 func (x *DeleteObjects) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[35]
+	mi := &file_meta_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3036,7 +3303,7 @@ func (x *DeleteObjects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObjects.ProtoReflect.Descriptor instead.
 func (*DeleteObjects) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{35}
+	return file_meta_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DeleteObjects) GetBucket() *BucketRef {
@@ -3065,7 +3332,7 @@ type DeleteKey struct {
 
 func (x *DeleteKey) Reset() {
 	*x = DeleteKey{}
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +3344,7 @@ func (x *DeleteKey) String() string {
 func (*DeleteKey) ProtoMessage() {}
 
 func (x *DeleteKey) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[36]
+	mi := &file_meta_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +3357,7 @@ func (x *DeleteKey) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteKey.ProtoReflect.Descriptor instead.
 func (*DeleteKey) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{36}
+	return file_meta_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DeleteKey) GetKey() string {
@@ -3135,7 +3402,7 @@ type Source struct {
 
 func (x *Source) Reset() {
 	*x = Source{}
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3147,7 +3414,7 @@ func (x *Source) String() string {
 func (*Source) ProtoMessage() {}
 
 func (x *Source) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[37]
+	mi := &file_meta_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3160,7 +3427,7 @@ func (x *Source) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Source.ProtoReflect.Descriptor instead.
 func (*Source) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{37}
+	return file_meta_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Source) GetBucket() *BucketRef {
@@ -3216,7 +3483,7 @@ type CopyObject struct {
 
 func (x *CopyObject) Reset() {
 	*x = CopyObject{}
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3228,7 +3495,7 @@ func (x *CopyObject) String() string {
 func (*CopyObject) ProtoMessage() {}
 
 func (x *CopyObject) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[38]
+	mi := &file_meta_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3241,7 +3508,7 @@ func (x *CopyObject) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObject.ProtoReflect.Descriptor instead.
 func (*CopyObject) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{38}
+	return file_meta_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CopyObject) GetSource() *Source {
@@ -3327,7 +3594,7 @@ type PutTags struct {
 
 func (x *PutTags) Reset() {
 	*x = PutTags{}
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3339,7 +3606,7 @@ func (x *PutTags) String() string {
 func (*PutTags) ProtoMessage() {}
 
 func (x *PutTags) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[39]
+	mi := &file_meta_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3352,7 +3619,7 @@ func (x *PutTags) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutTags.ProtoReflect.Descriptor instead.
 func (*PutTags) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{39}
+	return file_meta_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PutTags) GetBucket() *BucketRef {
@@ -3398,7 +3665,7 @@ type CreateUpload struct {
 
 func (x *CreateUpload) Reset() {
 	*x = CreateUpload{}
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3410,7 +3677,7 @@ func (x *CreateUpload) String() string {
 func (*CreateUpload) ProtoMessage() {}
 
 func (x *CreateUpload) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[40]
+	mi := &file_meta_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3423,7 +3690,7 @@ func (x *CreateUpload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateUpload.ProtoReflect.Descriptor instead.
 func (*CreateUpload) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{40}
+	return file_meta_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *CreateUpload) GetBucket() *BucketRef {
@@ -3486,7 +3753,7 @@ type UploadRef struct {
 
 func (x *UploadRef) Reset() {
 	*x = UploadRef{}
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3498,7 +3765,7 @@ func (x *UploadRef) String() string {
 func (*UploadRef) ProtoMessage() {}
 
 func (x *UploadRef) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[41]
+	mi := &file_meta_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3511,7 +3778,7 @@ func (x *UploadRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadRef.ProtoReflect.Descriptor instead.
 func (*UploadRef) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{41}
+	return file_meta_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UploadRef) GetBucket() *BucketRef {
@@ -3549,7 +3816,7 @@ type PutPart struct {
 
 func (x *PutPart) Reset() {
 	*x = PutPart{}
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3561,7 +3828,7 @@ func (x *PutPart) String() string {
 func (*PutPart) ProtoMessage() {}
 
 func (x *PutPart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[42]
+	mi := &file_meta_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3574,7 +3841,7 @@ func (x *PutPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutPart.ProtoReflect.Descriptor instead.
 func (*PutPart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{42}
+	return file_meta_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *PutPart) GetUpload() *UploadRef {
@@ -3634,7 +3901,7 @@ type CopyPart struct {
 
 func (x *CopyPart) Reset() {
 	*x = CopyPart{}
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +3913,7 @@ func (x *CopyPart) String() string {
 func (*CopyPart) ProtoMessage() {}
 
 func (x *CopyPart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[43]
+	mi := &file_meta_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +3926,7 @@ func (x *CopyPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyPart.ProtoReflect.Descriptor instead.
 func (*CopyPart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{43}
+	return file_meta_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CopyPart) GetUpload() *UploadRef {
@@ -3722,7 +3989,7 @@ type CompletePart struct {
 
 func (x *CompletePart) Reset() {
 	*x = CompletePart{}
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3734,7 +4001,7 @@ func (x *CompletePart) String() string {
 func (*CompletePart) ProtoMessage() {}
 
 func (x *CompletePart) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[44]
+	mi := &file_meta_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3747,7 +4014,7 @@ func (x *CompletePart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompletePart.ProtoReflect.Descriptor instead.
 func (*CompletePart) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{44}
+	return file_meta_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CompletePart) GetNumber() uint32 {
@@ -3785,7 +4052,7 @@ type CompleteUpload struct {
 
 func (x *CompleteUpload) Reset() {
 	*x = CompleteUpload{}
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3797,7 +4064,7 @@ func (x *CompleteUpload) String() string {
 func (*CompleteUpload) ProtoMessage() {}
 
 func (x *CompleteUpload) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[45]
+	mi := &file_meta_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3810,7 +4077,7 @@ func (x *CompleteUpload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompleteUpload.ProtoReflect.Descriptor instead.
 func (*CompleteUpload) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{45}
+	return file_meta_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CompleteUpload) GetUpload() *UploadRef {
@@ -3864,7 +4131,7 @@ type AbortUpload struct {
 
 func (x *AbortUpload) Reset() {
 	*x = AbortUpload{}
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3876,7 +4143,7 @@ func (x *AbortUpload) String() string {
 func (*AbortUpload) ProtoMessage() {}
 
 func (x *AbortUpload) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[46]
+	mi := &file_meta_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3889,7 +4156,7 @@ func (x *AbortUpload) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AbortUpload.ProtoReflect.Descriptor instead.
 func (*AbortUpload) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{46}
+	return file_meta_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AbortUpload) GetUpload() *UploadRef {
@@ -3910,7 +4177,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4189,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[47]
+	mi := &file_meta_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4202,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{47}
+	return file_meta_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Batch) GetBucket() *BucketRef {
@@ -3968,7 +4235,7 @@ type BatchOp struct {
 
 func (x *BatchOp) Reset() {
 	*x = BatchOp{}
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3980,7 +4247,7 @@ func (x *BatchOp) String() string {
 func (*BatchOp) ProtoMessage() {}
 
 func (x *BatchOp) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[48]
+	mi := &file_meta_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3993,7 +4260,7 @@ func (x *BatchOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchOp.ProtoReflect.Descriptor instead.
 func (*BatchOp) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{48}
+	return file_meta_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *BatchOp) GetKey() string {
@@ -4076,7 +4343,7 @@ type BatchPut struct {
 
 func (x *BatchPut) Reset() {
 	*x = BatchPut{}
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4088,7 +4355,7 @@ func (x *BatchPut) String() string {
 func (*BatchPut) ProtoMessage() {}
 
 func (x *BatchPut) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[49]
+	mi := &file_meta_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4101,7 +4368,7 @@ func (x *BatchPut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchPut.ProtoReflect.Descriptor instead.
 func (*BatchPut) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{49}
+	return file_meta_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *BatchPut) GetObject() *NewObject {
@@ -4129,7 +4396,7 @@ type ReleaseParts struct {
 
 func (x *ReleaseParts) Reset() {
 	*x = ReleaseParts{}
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4141,7 +4408,7 @@ func (x *ReleaseParts) String() string {
 func (*ReleaseParts) ProtoMessage() {}
 
 func (x *ReleaseParts) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[50]
+	mi := &file_meta_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4154,7 +4421,7 @@ func (x *ReleaseParts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseParts.ProtoReflect.Descriptor instead.
 func (*ReleaseParts) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{50}
+	return file_meta_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ReleaseParts) GetQueueKey() []byte {
@@ -4181,7 +4448,7 @@ type CollectRuns struct {
 
 func (x *CollectRuns) Reset() {
 	*x = CollectRuns{}
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4460,7 @@ func (x *CollectRuns) String() string {
 func (*CollectRuns) ProtoMessage() {}
 
 func (x *CollectRuns) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[51]
+	mi := &file_meta_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4473,7 @@ func (x *CollectRuns) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CollectRuns.ProtoReflect.Descriptor instead.
 func (*CollectRuns) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{51}
+	return file_meta_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CollectRuns) GetQueueKeys() [][]byte {
@@ -4225,7 +4492,7 @@ type ClearMissing struct {
 
 func (x *ClearMissing) Reset() {
 	*x = ClearMissing{}
-	mi := &file_meta_proto_msgTypes[52]
+	mi := &file_meta_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4237,7 +4504,7 @@ func (x *ClearMissing) String() string {
 func (*ClearMissing) ProtoMessage() {}
 
 func (x *ClearMissing) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[52]
+	mi := &file_meta_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4250,7 +4517,7 @@ func (x *ClearMissing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearMissing.ProtoReflect.Descriptor instead.
 func (*ClearMissing) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{52}
+	return file_meta_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ClearMissing) GetRows() []*MissingRow {
@@ -4270,7 +4537,7 @@ type PruneCompleted struct {
 
 func (x *PruneCompleted) Reset() {
 	*x = PruneCompleted{}
-	mi := &file_meta_proto_msgTypes[53]
+	mi := &file_meta_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4549,7 @@ func (x *PruneCompleted) String() string {
 func (*PruneCompleted) ProtoMessage() {}
 
 func (x *PruneCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[53]
+	mi := &file_meta_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4562,7 @@ func (x *PruneCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCompleted.ProtoReflect.Descriptor instead.
 func (*PruneCompleted) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{53}
+	return file_meta_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PruneCompleted) GetBeforeMs() int64 {
@@ -4308,6 +4575,457 @@ func (x *PruneCompleted) GetBeforeMs() int64 {
 func (x *PruneCompleted) GetLimit() uint32 {
 	if x != nil {
 		return x.Limit
+	}
+	return 0
+}
+
+// RegisterVolume makes a volume known, or says where a known one is now.
+type RegisterVolume struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes, from its disk
+	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterVolume) Reset() {
+	*x = RegisterVolume{}
+	mi := &file_meta_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterVolume) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterVolume) ProtoMessage() {}
+
+func (x *RegisterVolume) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterVolume.ProtoReflect.Descriptor instead.
+func (*RegisterVolume) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *RegisterVolume) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RegisterVolume) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RegisterVolume) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *RegisterVolume) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *RegisterVolume) GetCapacity() uint64 {
+	if x != nil {
+		return x.Capacity
+	}
+	return 0
+}
+
+// SetVolumeState changes what is asked of a volume.
+type SetVolumeState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"` // the state that the caller saw; another one: Conflict
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"`
+	Silent        bool                   `protobuf:"varint,4,opt,name=silent,proto3" json:"silent,omitempty"` // to out, because it was not heard of
+	Force         bool                   `protobuf:"varint,5,opt,name=force,proto3" json:"force,omitempty"`   // to removed, although shards have it as a member: each must keep a quorum of others
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetVolumeState) Reset() {
+	*x = SetVolumeState{}
+	mi := &file_meta_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetVolumeState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetVolumeState) ProtoMessage() {}
+
+func (x *SetVolumeState) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetVolumeState.ProtoReflect.Descriptor instead.
+func (*SetVolumeState) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *SetVolumeState) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SetVolumeState) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *SetVolumeState) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
+func (x *SetVolumeState) GetSilent() bool {
+	if x != nil {
+		return x.Silent
+	}
+	return false
+}
+
+func (x *SetVolumeState) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// JoinShard begins a move.
+type JoinShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the row that the caller saw; another one: Conflict
+	Joining       []uint32               `protobuf:"varint,3,rep,packed,name=joining,proto3" json:"joining,omitempty"`
+	Leaving       []uint32               `protobuf:"varint,4,rep,packed,name=leaving,proto3" json:"leaving,omitempty"` // members
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinShard) Reset() {
+	*x = JoinShard{}
+	mi := &file_meta_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinShard) ProtoMessage() {}
+
+func (x *JoinShard) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinShard.ProtoReflect.Descriptor instead.
+func (*JoinShard) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *JoinShard) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *JoinShard) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *JoinShard) GetJoining() []uint32 {
+	if x != nil {
+		return x.Joining
+	}
+	return nil
+}
+
+func (x *JoinShard) GetLeaving() []uint32 {
+	if x != nil {
+		return x.Leaving
+	}
+	return nil
+}
+
+// FlipShard ends a move: joining volumes have all and are members, leaving ones are not.
+type FlipShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FlipShard) Reset() {
+	*x = FlipShard{}
+	mi := &file_meta_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FlipShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FlipShard) ProtoMessage() {}
+
+func (x *FlipShard) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FlipShard.ProtoReflect.Descriptor instead.
+func (*FlipShard) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *FlipShard) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *FlipShard) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// CancelJoin gives up a move: members stay what they are.
+type CancelJoin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CancelJoin) Reset() {
+	*x = CancelJoin{}
+	mi := &file_meta_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CancelJoin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CancelJoin) ProtoMessage() {}
+
+func (x *CancelJoin) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CancelJoin.ProtoReflect.Descriptor instead.
+func (*CancelJoin) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *CancelJoin) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *CancelJoin) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+// ReleaseShard lets volumes that were members drop their blobs.
+type ReleaseShard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Volumes       []uint32               `protobuf:"varint,3,rep,packed,name=volumes,proto3" json:"volumes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseShard) Reset() {
+	*x = ReleaseShard{}
+	mi := &file_meta_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseShard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseShard) ProtoMessage() {}
+
+func (x *ReleaseShard) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseShard.ProtoReflect.Descriptor instead.
+func (*ReleaseShard) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *ReleaseShard) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *ReleaseShard) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *ReleaseShard) GetVolumes() []uint32 {
+	if x != nil {
+		return x.Volumes
+	}
+	return nil
+}
+
+// SetRebalance changes what is asked of moves; what is not set stays.
+type SetRebalance struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Running        *bool                  `protobuf:"varint,1,opt,name=running,proto3,oneof" json:"running,omitempty"`
+	Paused         *bool                  `protobuf:"varint,2,opt,name=paused,proto3,oneof" json:"paused,omitempty"`
+	BytesPerSecond *uint64                `protobuf:"varint,3,opt,name=bytes_per_second,json=bytesPerSecond,proto3,oneof" json:"bytes_per_second,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetRebalance) Reset() {
+	*x = SetRebalance{}
+	mi := &file_meta_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRebalance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRebalance) ProtoMessage() {}
+
+func (x *SetRebalance) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRebalance.ProtoReflect.Descriptor instead.
+func (*SetRebalance) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *SetRebalance) GetRunning() bool {
+	if x != nil && x.Running != nil {
+		return *x.Running
+	}
+	return false
+}
+
+func (x *SetRebalance) GetPaused() bool {
+	if x != nil && x.Paused != nil {
+		return *x.Paused
+	}
+	return false
+}
+
+func (x *SetRebalance) GetBytesPerSecond() uint64 {
+	if x != nil && x.BytesPerSecond != nil {
+		return *x.BytesPerSecond
 	}
 	return 0
 }
@@ -4330,6 +5048,9 @@ type Result struct {
 	//	*Result_Batch
 	//	*Result_Released
 	//	*Result_Cluster
+	//	*Result_Volume
+	//	*Result_Shard
+	//	*Result_Rebalance
 	Value         isResult_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4337,7 +5058,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_meta_proto_msgTypes[54]
+	mi := &file_meta_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4349,7 +5070,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[54]
+	mi := &file_meta_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4362,7 +5083,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{54}
+	return file_meta_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Result) GetKind() uint32 {
@@ -4470,6 +5191,33 @@ func (x *Result) GetCluster() *ClusterRow {
 	return nil
 }
 
+func (x *Result) GetVolume() *VolumeRow {
+	if x != nil {
+		if x, ok := x.Value.(*Result_Volume); ok {
+			return x.Volume
+		}
+	}
+	return nil
+}
+
+func (x *Result) GetShard() *ShardRow {
+	if x != nil {
+		if x, ok := x.Value.(*Result_Shard); ok {
+			return x.Shard
+		}
+	}
+	return nil
+}
+
+func (x *Result) GetRebalance() *RebalanceRow {
+	if x != nil {
+		if x, ok := x.Value.(*Result_Rebalance); ok {
+			return x.Rebalance
+		}
+	}
+	return nil
+}
+
 type isResult_Value interface {
 	isResult_Value()
 }
@@ -4502,6 +5250,18 @@ type Result_Cluster struct {
 	Cluster *ClusterRow `protobuf:"bytes,16,opt,name=cluster,proto3,oneof"`
 }
 
+type Result_Volume struct {
+	Volume *VolumeRow `protobuf:"bytes,30,opt,name=volume,proto3,oneof"`
+}
+
+type Result_Shard struct {
+	Shard *ShardRow `protobuf:"bytes,31,opt,name=shard,proto3,oneof"`
+}
+
+type Result_Rebalance struct {
+	Rebalance *RebalanceRow `protobuf:"bytes,32,opt,name=rebalance,proto3,oneof"`
+}
+
 func (*Result_Bucket) isResult_Value() {}
 
 func (*Result_Put) isResult_Value() {}
@@ -4515,6 +5275,12 @@ func (*Result_Batch) isResult_Value() {}
 func (*Result_Released) isResult_Value() {}
 
 func (*Result_Cluster) isResult_Value() {}
+
+func (*Result_Volume) isResult_Value() {}
+
+func (*Result_Shard) isResult_Value() {}
+
+func (*Result_Rebalance) isResult_Value() {}
 
 type PutResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4534,7 +5300,7 @@ type PutResult struct {
 
 func (x *PutResult) Reset() {
 	*x = PutResult{}
-	mi := &file_meta_proto_msgTypes[55]
+	mi := &file_meta_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4546,7 +5312,7 @@ func (x *PutResult) String() string {
 func (*PutResult) ProtoMessage() {}
 
 func (x *PutResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[55]
+	mi := &file_meta_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4559,7 +5325,7 @@ func (x *PutResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResult.ProtoReflect.Descriptor instead.
 func (*PutResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{55}
+	return file_meta_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PutResult) GetVersion() []byte {
@@ -4645,7 +5411,7 @@ type DeleteResult struct {
 
 func (x *DeleteResult) Reset() {
 	*x = DeleteResult{}
-	mi := &file_meta_proto_msgTypes[56]
+	mi := &file_meta_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4657,7 +5423,7 @@ func (x *DeleteResult) String() string {
 func (*DeleteResult) ProtoMessage() {}
 
 func (x *DeleteResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[56]
+	mi := &file_meta_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4670,7 +5436,7 @@ func (x *DeleteResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResult.ProtoReflect.Descriptor instead.
 func (*DeleteResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{56}
+	return file_meta_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *DeleteResult) GetKind() uint32 {
@@ -4718,7 +5484,7 @@ type DeleteResults struct {
 
 func (x *DeleteResults) Reset() {
 	*x = DeleteResults{}
-	mi := &file_meta_proto_msgTypes[57]
+	mi := &file_meta_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4730,7 +5496,7 @@ func (x *DeleteResults) String() string {
 func (*DeleteResults) ProtoMessage() {}
 
 func (x *DeleteResults) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[57]
+	mi := &file_meta_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4743,7 +5509,7 @@ func (x *DeleteResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResults.ProtoReflect.Descriptor instead.
 func (*DeleteResults) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{57}
+	return file_meta_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DeleteResults) GetResults() []*DeleteResult {
@@ -4771,7 +5537,7 @@ type BatchOpResult struct {
 
 func (x *BatchOpResult) Reset() {
 	*x = BatchOpResult{}
-	mi := &file_meta_proto_msgTypes[58]
+	mi := &file_meta_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4783,7 +5549,7 @@ func (x *BatchOpResult) String() string {
 func (*BatchOpResult) ProtoMessage() {}
 
 func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[58]
+	mi := &file_meta_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4796,7 +5562,7 @@ func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchOpResult.ProtoReflect.Descriptor instead.
 func (*BatchOpResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{58}
+	return file_meta_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *BatchOpResult) GetFound() bool {
@@ -4829,7 +5595,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_meta_proto_msgTypes[59]
+	mi := &file_meta_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4841,7 +5607,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[59]
+	mi := &file_meta_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4854,7 +5620,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{59}
+	return file_meta_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *BatchResult) GetResults() []*BatchOpResult {
@@ -4874,7 +5640,7 @@ type ReleaseResult struct {
 
 func (x *ReleaseResult) Reset() {
 	*x = ReleaseResult{}
-	mi := &file_meta_proto_msgTypes[60]
+	mi := &file_meta_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +5652,7 @@ func (x *ReleaseResult) String() string {
 func (*ReleaseResult) ProtoMessage() {}
 
 func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[60]
+	mi := &file_meta_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +5665,7 @@ func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResult.ProtoReflect.Descriptor instead.
 func (*ReleaseResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{60}
+	return file_meta_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *ReleaseResult) GetReleased() uint32 {
@@ -4933,6 +5699,7 @@ type Query struct {
 	//	*Query_Queue
 	//	*Query_Stats
 	//	*Query_Missing
+	//	*Query_MissingCounts
 	Q             isQuery_Q `protobuf_oneof:"q"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -4940,7 +5707,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_meta_proto_msgTypes[61]
+	mi := &file_meta_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4952,7 +5719,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[61]
+	mi := &file_meta_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4965,7 +5732,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{61}
+	return file_meta_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Query) GetQ() isQuery_Q {
@@ -5092,6 +5859,15 @@ func (x *Query) GetMissing() *MissingQuery {
 	return nil
 }
 
+func (x *Query) GetMissingCounts() *MissingCountsQuery {
+	if x != nil {
+		if x, ok := x.Q.(*Query_MissingCounts); ok {
+			return x.MissingCounts
+		}
+	}
+	return nil
+}
+
 type isQuery_Q interface {
 	isQuery_Q()
 }
@@ -5148,6 +5924,10 @@ type Query_Missing struct {
 	Missing *MissingQuery `protobuf:"bytes,13,opt,name=missing,proto3,oneof"`
 }
 
+type Query_MissingCounts struct {
+	MissingCounts *MissingCountsQuery `protobuf:"bytes,30,opt,name=missing_counts,json=missingCounts,proto3,oneof"`
+}
+
 func (*Query_GetBucket) isQuery_Q() {}
 
 func (*Query_ListBuckets) isQuery_Q() {}
@@ -5174,6 +5954,8 @@ func (*Query_Stats) isQuery_Q() {}
 
 func (*Query_Missing) isQuery_Q() {}
 
+func (*Query_MissingCounts) isQuery_Q() {}
+
 // Answer to a query. Failures are errors of the call, not in here.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5193,6 +5975,7 @@ type Answer struct {
 	//	*Answer_Queue
 	//	*Answer_Stats
 	//	*Answer_Missing
+	//	*Answer_MissingCounts
 	A             isAnswer_A `protobuf_oneof:"a"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5200,7 +5983,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_meta_proto_msgTypes[62]
+	mi := &file_meta_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5212,7 +5995,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[62]
+	mi := &file_meta_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5225,7 +6008,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{62}
+	return file_meta_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Answer) GetIndex() uint64 {
@@ -5359,6 +6142,15 @@ func (x *Answer) GetMissing() *MissingAnswer {
 	return nil
 }
 
+func (x *Answer) GetMissingCounts() *MissingCountsAnswer {
+	if x != nil {
+		if x, ok := x.A.(*Answer_MissingCounts); ok {
+			return x.MissingCounts
+		}
+	}
+	return nil
+}
+
 type isAnswer_A interface {
 	isAnswer_A()
 }
@@ -5415,6 +6207,10 @@ type Answer_Missing struct {
 	Missing *MissingAnswer `protobuf:"bytes,14,opt,name=missing,proto3,oneof"`
 }
 
+type Answer_MissingCounts struct {
+	MissingCounts *MissingCountsAnswer `protobuf:"bytes,30,opt,name=missing_counts,json=missingCounts,proto3,oneof"`
+}
+
 func (*Answer_Bucket) isAnswer_A() {}
 
 func (*Answer_ListBuckets) isAnswer_A() {}
@@ -5441,6 +6237,8 @@ func (*Answer_Stats) isAnswer_A() {}
 
 func (*Answer_Missing) isAnswer_A() {}
 
+func (*Answer_MissingCounts) isAnswer_A() {}
+
 type GetBucketQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -5450,7 +6248,7 @@ type GetBucketQuery struct {
 
 func (x *GetBucketQuery) Reset() {
 	*x = GetBucketQuery{}
-	mi := &file_meta_proto_msgTypes[63]
+	mi := &file_meta_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5462,7 +6260,7 @@ func (x *GetBucketQuery) String() string {
 func (*GetBucketQuery) ProtoMessage() {}
 
 func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[63]
+	mi := &file_meta_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5475,7 +6273,7 @@ func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBucketQuery.ProtoReflect.Descriptor instead.
 func (*GetBucketQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{63}
+	return file_meta_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GetBucketQuery) GetName() string {
@@ -5497,7 +6295,7 @@ type ListBucketsQuery struct {
 
 func (x *ListBucketsQuery) Reset() {
 	*x = ListBucketsQuery{}
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5509,7 +6307,7 @@ func (x *ListBucketsQuery) String() string {
 func (*ListBucketsQuery) ProtoMessage() {}
 
 func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5522,7 +6320,7 @@ func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsQuery.ProtoReflect.Descriptor instead.
 func (*ListBucketsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{64}
+	return file_meta_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListBucketsQuery) GetOwner() string {
@@ -5563,7 +6361,7 @@ type ListBucketsAnswer struct {
 
 func (x *ListBucketsAnswer) Reset() {
 	*x = ListBucketsAnswer{}
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5575,7 +6373,7 @@ func (x *ListBucketsAnswer) String() string {
 func (*ListBucketsAnswer) ProtoMessage() {}
 
 func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5588,7 +6386,7 @@ func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsAnswer.ProtoReflect.Descriptor instead.
 func (*ListBucketsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{65}
+	return file_meta_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListBucketsAnswer) GetBuckets() []*BucketRow {
@@ -5622,7 +6420,7 @@ type GetObjectQuery struct {
 
 func (x *GetObjectQuery) Reset() {
 	*x = GetObjectQuery{}
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5634,7 +6432,7 @@ func (x *GetObjectQuery) String() string {
 func (*GetObjectQuery) ProtoMessage() {}
 
 func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5647,7 +6445,7 @@ func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectQuery.ProtoReflect.Descriptor instead.
 func (*GetObjectQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{66}
+	return file_meta_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetObjectQuery) GetBucket() string {
@@ -5719,7 +6517,7 @@ type GetObjectAnswer struct {
 
 func (x *GetObjectAnswer) Reset() {
 	*x = GetObjectAnswer{}
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5731,7 +6529,7 @@ func (x *GetObjectAnswer) String() string {
 func (*GetObjectAnswer) ProtoMessage() {}
 
 func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5744,7 +6542,7 @@ func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectAnswer.ProtoReflect.Descriptor instead.
 func (*GetObjectAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{67}
+	return file_meta_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetObjectAnswer) GetBucket() *BucketRow {
@@ -5791,7 +6589,7 @@ type ListObjectsQuery struct {
 
 func (x *ListObjectsQuery) Reset() {
 	*x = ListObjectsQuery{}
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5803,7 +6601,7 @@ func (x *ListObjectsQuery) String() string {
 func (*ListObjectsQuery) ProtoMessage() {}
 
 func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5816,7 +6614,7 @@ func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsQuery.ProtoReflect.Descriptor instead.
 func (*ListObjectsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{68}
+	return file_meta_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListObjectsQuery) GetBucket() string {
@@ -5886,7 +6684,7 @@ type ListObjectsAnswer struct {
 
 func (x *ListObjectsAnswer) Reset() {
 	*x = ListObjectsAnswer{}
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5898,7 +6696,7 @@ func (x *ListObjectsAnswer) String() string {
 func (*ListObjectsAnswer) ProtoMessage() {}
 
 func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5911,7 +6709,7 @@ func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsAnswer.ProtoReflect.Descriptor instead.
 func (*ListObjectsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{69}
+	return file_meta_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListObjectsAnswer) GetBucket() *BucketRow {
@@ -5946,7 +6744,7 @@ type ListEntry struct {
 
 func (x *ListEntry) Reset() {
 	*x = ListEntry{}
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5958,7 +6756,7 @@ func (x *ListEntry) String() string {
 func (*ListEntry) ProtoMessage() {}
 
 func (x *ListEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5971,7 +6769,7 @@ func (x *ListEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntry.ProtoReflect.Descriptor instead.
 func (*ListEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{70}
+	return file_meta_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListEntry) GetKey() string {
@@ -5999,7 +6797,7 @@ type GetUploadQuery struct {
 
 func (x *GetUploadQuery) Reset() {
 	*x = GetUploadQuery{}
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6011,7 +6809,7 @@ func (x *GetUploadQuery) String() string {
 func (*GetUploadQuery) ProtoMessage() {}
 
 func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6024,7 +6822,7 @@ func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadQuery.ProtoReflect.Descriptor instead.
 func (*GetUploadQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{71}
+	return file_meta_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GetUploadQuery) GetBucket() string {
@@ -6059,7 +6857,7 @@ type GetUploadAnswer struct {
 
 func (x *GetUploadAnswer) Reset() {
 	*x = GetUploadAnswer{}
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6071,7 +6869,7 @@ func (x *GetUploadAnswer) String() string {
 func (*GetUploadAnswer) ProtoMessage() {}
 
 func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6084,7 +6882,7 @@ func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadAnswer.ProtoReflect.Descriptor instead.
 func (*GetUploadAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{72}
+	return file_meta_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetUploadAnswer) GetBucket() *BucketRow {
@@ -6121,7 +6919,7 @@ type ListPartsQuery struct {
 
 func (x *ListPartsQuery) Reset() {
 	*x = ListPartsQuery{}
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6133,7 +6931,7 @@ func (x *ListPartsQuery) String() string {
 func (*ListPartsQuery) ProtoMessage() {}
 
 func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6146,7 +6944,7 @@ func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsQuery.ProtoReflect.Descriptor instead.
 func (*ListPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{73}
+	return file_meta_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListPartsQuery) GetBucket() string {
@@ -6196,7 +6994,7 @@ type ListPartsAnswer struct {
 
 func (x *ListPartsAnswer) Reset() {
 	*x = ListPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6208,7 +7006,7 @@ func (x *ListPartsAnswer) String() string {
 func (*ListPartsAnswer) ProtoMessage() {}
 
 func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6221,7 +7019,7 @@ func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsAnswer.ProtoReflect.Descriptor instead.
 func (*ListPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{74}
+	return file_meta_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListPartsAnswer) GetBucket() *BucketRow {
@@ -6266,7 +7064,7 @@ type ListUploadsQuery struct {
 
 func (x *ListUploadsQuery) Reset() {
 	*x = ListUploadsQuery{}
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6278,7 +7076,7 @@ func (x *ListUploadsQuery) String() string {
 func (*ListUploadsQuery) ProtoMessage() {}
 
 func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6291,7 +7089,7 @@ func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsQuery.ProtoReflect.Descriptor instead.
 func (*ListUploadsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{75}
+	return file_meta_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListUploadsQuery) GetBucket() string {
@@ -6347,7 +7145,7 @@ type ListUploadsAnswer struct {
 
 func (x *ListUploadsAnswer) Reset() {
 	*x = ListUploadsAnswer{}
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6359,7 +7157,7 @@ func (x *ListUploadsAnswer) String() string {
 func (*ListUploadsAnswer) ProtoMessage() {}
 
 func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6372,7 +7170,7 @@ func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsAnswer.ProtoReflect.Descriptor instead.
 func (*ListUploadsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{76}
+	return file_meta_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListUploadsAnswer) GetBucket() *BucketRow {
@@ -6406,7 +7204,7 @@ type UploadEntry struct {
 
 func (x *UploadEntry) Reset() {
 	*x = UploadEntry{}
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6418,7 +7216,7 @@ func (x *UploadEntry) String() string {
 func (*UploadEntry) ProtoMessage() {}
 
 func (x *UploadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6431,7 +7229,7 @@ func (x *UploadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEntry.ProtoReflect.Descriptor instead.
 func (*UploadEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{77}
+	return file_meta_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *UploadEntry) GetCommonPrefix() string {
@@ -6460,7 +7258,7 @@ type BodyPartsQuery struct {
 
 func (x *BodyPartsQuery) Reset() {
 	*x = BodyPartsQuery{}
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6472,7 +7270,7 @@ func (x *BodyPartsQuery) String() string {
 func (*BodyPartsQuery) ProtoMessage() {}
 
 func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6485,7 +7283,7 @@ func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsQuery.ProtoReflect.Descriptor instead.
 func (*BodyPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{78}
+	return file_meta_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *BodyPartsQuery) GetBodyId() []byte {
@@ -6527,7 +7325,7 @@ type BodyPartsAnswer struct {
 
 func (x *BodyPartsAnswer) Reset() {
 	*x = BodyPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6539,7 +7337,7 @@ func (x *BodyPartsAnswer) String() string {
 func (*BodyPartsAnswer) ProtoMessage() {}
 
 func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6552,7 +7350,7 @@ func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsAnswer.ProtoReflect.Descriptor instead.
 func (*BodyPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{79}
+	return file_meta_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *BodyPartsAnswer) GetBody() *BodyRow {
@@ -6585,7 +7383,7 @@ type RunStatesQuery struct {
 
 func (x *RunStatesQuery) Reset() {
 	*x = RunStatesQuery{}
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6597,7 +7395,7 @@ func (x *RunStatesQuery) String() string {
 func (*RunStatesQuery) ProtoMessage() {}
 
 func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6610,7 +7408,7 @@ func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesQuery.ProtoReflect.Descriptor instead.
 func (*RunStatesQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{80}
+	return file_meta_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *RunStatesQuery) GetBases() [][]byte {
@@ -6630,7 +7428,7 @@ type RunState struct {
 
 func (x *RunState) Reset() {
 	*x = RunState{}
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6642,7 +7440,7 @@ func (x *RunState) String() string {
 func (*RunState) ProtoMessage() {}
 
 func (x *RunState) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6655,7 +7453,7 @@ func (x *RunState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunState.ProtoReflect.Descriptor instead.
 func (*RunState) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{81}
+	return file_meta_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RunState) GetState() uint32 {
@@ -6683,7 +7481,7 @@ type RunStatesAnswer struct {
 
 func (x *RunStatesAnswer) Reset() {
 	*x = RunStatesAnswer{}
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6695,7 +7493,7 @@ func (x *RunStatesAnswer) String() string {
 func (*RunStatesAnswer) ProtoMessage() {}
 
 func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6708,7 +7506,7 @@ func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesAnswer.ProtoReflect.Descriptor instead.
 func (*RunStatesAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{82}
+	return file_meta_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RunStatesAnswer) GetStates() []*RunState {
@@ -6740,7 +7538,7 @@ type LayoutQuery struct {
 
 func (x *LayoutQuery) Reset() {
 	*x = LayoutQuery{}
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6752,7 +7550,7 @@ func (x *LayoutQuery) String() string {
 func (*LayoutQuery) ProtoMessage() {}
 
 func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6765,7 +7563,7 @@ func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayoutQuery.ProtoReflect.Descriptor instead.
 func (*LayoutQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{83}
+	return file_meta_proto_rawDescGZIP(), []int{92}
 }
 
 // Layout is what a gateway needs to place blobs.
@@ -6775,13 +7573,14 @@ type Layout struct {
 	Pools         []*PoolRow             `protobuf:"bytes,2,rep,name=pools,proto3" json:"pools,omitempty"`
 	Shards        []*ShardRow            `protobuf:"bytes,3,rep,name=shards,proto3" json:"shards,omitempty"` // of pool 0, by number
 	Volumes       []*VolumeRow           `protobuf:"bytes,4,rep,name=volumes,proto3" json:"volumes,omitempty"`
+	Rebalance     *RebalanceRow          `protobuf:"bytes,5,opt,name=rebalance,proto3" json:"rebalance,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Layout) Reset() {
 	*x = Layout{}
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6793,7 +7592,7 @@ func (x *Layout) String() string {
 func (*Layout) ProtoMessage() {}
 
 func (x *Layout) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6806,7 +7605,7 @@ func (x *Layout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layout.ProtoReflect.Descriptor instead.
 func (*Layout) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{84}
+	return file_meta_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Layout) GetCluster() *ClusterRow {
@@ -6837,6 +7636,13 @@ func (x *Layout) GetVolumes() []*VolumeRow {
 	return nil
 }
 
+func (x *Layout) GetRebalance() *RebalanceRow {
+	if x != nil {
+		return x.Rebalance
+	}
+	return nil
+}
+
 // QueueQuery pages through the deletion queue in order.
 type QueueQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6848,7 +7654,7 @@ type QueueQuery struct {
 
 func (x *QueueQuery) Reset() {
 	*x = QueueQuery{}
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6860,7 +7666,7 @@ func (x *QueueQuery) String() string {
 func (*QueueQuery) ProtoMessage() {}
 
 func (x *QueueQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6873,7 +7679,7 @@ func (x *QueueQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueQuery.ProtoReflect.Descriptor instead.
 func (*QueueQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{85}
+	return file_meta_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *QueueQuery) GetAfter() []byte {
@@ -6900,7 +7706,7 @@ type QueueEntry struct {
 
 func (x *QueueEntry) Reset() {
 	*x = QueueEntry{}
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6912,7 +7718,7 @@ func (x *QueueEntry) String() string {
 func (*QueueEntry) ProtoMessage() {}
 
 func (x *QueueEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6925,7 +7731,7 @@ func (x *QueueEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueEntry.ProtoReflect.Descriptor instead.
 func (*QueueEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{86}
+	return file_meta_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *QueueEntry) GetKey() []byte {
@@ -6951,7 +7757,7 @@ type QueueAnswer struct {
 
 func (x *QueueAnswer) Reset() {
 	*x = QueueAnswer{}
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6963,7 +7769,7 @@ func (x *QueueAnswer) String() string {
 func (*QueueAnswer) ProtoMessage() {}
 
 func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6976,7 +7782,7 @@ func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueAnswer.ProtoReflect.Descriptor instead.
 func (*QueueAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{87}
+	return file_meta_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *QueueAnswer) GetEntries() []*QueueEntry {
@@ -6994,7 +7800,7 @@ type StatsQuery struct {
 
 func (x *StatsQuery) Reset() {
 	*x = StatsQuery{}
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7006,7 +7812,7 @@ func (x *StatsQuery) String() string {
 func (*StatsQuery) ProtoMessage() {}
 
 func (x *StatsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7019,7 +7825,7 @@ func (x *StatsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsQuery.ProtoReflect.Descriptor instead.
 func (*StatsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{88}
+	return file_meta_proto_rawDescGZIP(), []int{97}
 }
 
 type StatsAnswer struct {
@@ -7037,7 +7843,7 @@ type StatsAnswer struct {
 
 func (x *StatsAnswer) Reset() {
 	*x = StatsAnswer{}
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7049,7 +7855,7 @@ func (x *StatsAnswer) String() string {
 func (*StatsAnswer) ProtoMessage() {}
 
 func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7062,7 +7868,7 @@ func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsAnswer.ProtoReflect.Descriptor instead.
 func (*StatsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{89}
+	return file_meta_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *StatsAnswer) GetBuckets() uint64 {
@@ -7125,7 +7931,7 @@ type MissingQuery struct {
 
 func (x *MissingQuery) Reset() {
 	*x = MissingQuery{}
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7137,7 +7943,7 @@ func (x *MissingQuery) String() string {
 func (*MissingQuery) ProtoMessage() {}
 
 func (x *MissingQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7150,7 +7956,7 @@ func (x *MissingQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingQuery.ProtoReflect.Descriptor instead.
 func (*MissingQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{90}
+	return file_meta_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *MissingQuery) GetAfter() *MissingRow {
@@ -7176,7 +7982,7 @@ type MissingAnswer struct {
 
 func (x *MissingAnswer) Reset() {
 	*x = MissingAnswer{}
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7188,7 +7994,7 @@ func (x *MissingAnswer) String() string {
 func (*MissingAnswer) ProtoMessage() {}
 
 func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7201,12 +8007,161 @@ func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingAnswer.ProtoReflect.Descriptor instead.
 func (*MissingAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{91}
+	return file_meta_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *MissingAnswer) GetRows() []*MissingRow {
 	if x != nil {
 		return x.Rows
+	}
+	return nil
+}
+
+// MissingCountsQuery asks which replicas lack blobs of which shards.
+type MissingCountsQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingCountsQuery) Reset() {
+	*x = MissingCountsQuery{}
+	mi := &file_meta_proto_msgTypes[101]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingCountsQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingCountsQuery) ProtoMessage() {}
+
+func (x *MissingCountsQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[101]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingCountsQuery.ProtoReflect.Descriptor instead.
+func (*MissingCountsQuery) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{101}
+}
+
+type MissingCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	Shard         uint32                 `protobuf:"varint,2,opt,name=shard,proto3" json:"shard,omitempty"`
+	Volume        uint32                 `protobuf:"varint,3,opt,name=volume,proto3" json:"volume,omitempty"`
+	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingCount) Reset() {
+	*x = MissingCount{}
+	mi := &file_meta_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingCount) ProtoMessage() {}
+
+func (x *MissingCount) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingCount.ProtoReflect.Descriptor instead.
+func (*MissingCount) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *MissingCount) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *MissingCount) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *MissingCount) GetVolume() uint32 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *MissingCount) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+type MissingCountsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Counts        []*MissingCount        `protobuf:"bytes,1,rep,name=counts,proto3" json:"counts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MissingCountsAnswer) Reset() {
+	*x = MissingCountsAnswer{}
+	mi := &file_meta_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MissingCountsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MissingCountsAnswer) ProtoMessage() {}
+
+func (x *MissingCountsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MissingCountsAnswer.ProtoReflect.Descriptor instead.
+func (*MissingCountsAnswer) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *MissingCountsAnswer) GetCounts() []*MissingCount {
+	if x != nil {
+		return x.Counts
 	}
 	return nil
 }
@@ -7331,13 +8286,14 @@ const file_meta_proto_rawDesc = "" +
 	"\vunused_only\x18\x04 \x01(\bR\n" +
 	"unusedOnly\x12#\n" +
 	"\rsource_upload\x18\x05 \x01(\fR\fsourceUpload\x12\x1b\n" +
-	"\tbucket_id\x18\x06 \x01(\fR\bbucketId\"\x84\x01\n" +
+	"\tbucket_id\x18\x06 \x01(\fR\bbucketId\"\xa9\x01\n" +
 	"\bShardRow\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\amembers\x18\x03 \x03(\rR\amembers\x12\x18\n" +
 	"\ajoining\x18\x04 \x03(\rR\ajoining\x12\x18\n" +
-	"\aleaving\x18\x05 \x03(\rR\aleaving\"Y\n" +
+	"\aleaving\x18\x05 \x03(\rR\aleaving\x12#\n" +
+	"\rflipped_epoch\x18\x06 \x01(\x04R\fflippedEpoch\"Y\n" +
 	"\n" +
 	"MissingRow\x12\x12\n" +
 	"\x04blob\x18\x01 \x01(\fR\x04blob\x12\x16\n" +
@@ -7348,7 +8304,7 @@ const file_meta_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12 \n" +
 	"\vreplication\x18\x03 \x01(\rR\vreplication\x12\x1b\n" +
-	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\xa7\x01\n" +
+	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\xd7\x01\n" +
 	"\tVolumeRow\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -7356,7 +8312,17 @@ const file_meta_proto_rawDesc = "" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\x12\x14\n" +
 	"\x05state\x18\x06 \x01(\rR\x05state\x12\x18\n" +
-	"\aaddress\x18\a \x01(\tR\aaddress\"\xdf\x01\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x16\n" +
+	"\x06weight\x18\b \x01(\x04R\x06weight\x12\x16\n" +
+	"\x06silent\x18\t \x01(\bR\x06silent\"\x89\x01\n" +
+	"\fRebalanceRow\x12\x18\n" +
+	"\arunning\x18\x01 \x01(\bR\arunning\x12\x16\n" +
+	"\x06paused\x18\x02 \x01(\bR\x06paused\x12(\n" +
+	"\x10bytes_per_second\x18\x03 \x01(\x04R\x0ebytesPerSecond\x12\x1d\n" +
+	"\n" +
+	"started_ms\x18\x04 \x01(\x03R\tstartedMs\"'\n" +
+	"\x0fMissingCountRow\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\"\xa3\x02\n" +
 	"\n" +
 	"ClusterRow\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1d\n" +
@@ -7367,7 +8333,11 @@ const file_meta_proto_rawDesc = "" +
 	"\ahorizon\x18\x05 \x01(\x04R\ahorizon\x12\x14\n" +
 	"\x05fsync\x18\x06 \x01(\tR\x05fsync\x12!\n" +
 	"\fiam_revision\x18\a \x01(\x04R\viamRevision\x12#\n" +
-	"\rhorizon_index\x18\b \x01(\x04R\fhorizonIndex\"l\n" +
+	"\rhorizon_index\x18\b \x01(\x04R\fhorizonIndex\x12\x1f\n" +
+	"\vlast_volume\x18\t \x01(\rR\n" +
+	"lastVolume\x12!\n" +
+	"\flayout_index\x18\n" +
+	" \x01(\x04R\vlayoutIndex\"l\n" +
 	"\n" +
 	"SessionRow\x12#\n" +
 	"\rrenewed_epoch\x18\x01 \x01(\x04R\frenewedEpoch\x12\x16\n" +
@@ -7375,7 +8345,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fopened_epoch\x18\x03 \x01(\x04R\vopenedEpoch\"R\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x123\n" +
-	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\xef\v\n" +
+	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\xc7\x0f\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1a\n" +
@@ -7406,7 +8376,17 @@ const file_meta_proto_rawDesc = "" +
 	"\rrelease_parts\x18$ \x01(\v2\x1c.minikv.meta.v1.ReleasePartsH\x00R\freleaseParts\x12@\n" +
 	"\fcollect_runs\x18% \x01(\v2\x1b.minikv.meta.v1.CollectRunsH\x00R\vcollectRuns\x12C\n" +
 	"\rclear_missing\x18& \x01(\v2\x1c.minikv.meta.v1.ClearMissingH\x00R\fclearMissing\x12I\n" +
-	"\x0fprune_completed\x18' \x01(\v2\x1e.minikv.meta.v1.PruneCompletedH\x00R\x0epruneCompletedB\x04\n" +
+	"\x0fprune_completed\x18' \x01(\v2\x1e.minikv.meta.v1.PruneCompletedH\x00R\x0epruneCompleted\x12I\n" +
+	"\x0fregister_volume\x18< \x01(\v2\x1e.minikv.meta.v1.RegisterVolumeH\x00R\x0eregisterVolume\x12J\n" +
+	"\x10set_volume_state\x18= \x01(\v2\x1e.minikv.meta.v1.SetVolumeStateH\x00R\x0esetVolumeState\x12:\n" +
+	"\n" +
+	"join_shard\x18> \x01(\v2\x19.minikv.meta.v1.JoinShardH\x00R\tjoinShard\x12:\n" +
+	"\n" +
+	"flip_shard\x18? \x01(\v2\x19.minikv.meta.v1.FlipShardH\x00R\tflipShard\x12=\n" +
+	"\vcancel_join\x18@ \x01(\v2\x1a.minikv.meta.v1.CancelJoinH\x00R\n" +
+	"cancelJoin\x12C\n" +
+	"\rrelease_shard\x18A \x01(\v2\x1c.minikv.meta.v1.ReleaseShardH\x00R\freleaseShard\x12C\n" +
+	"\rset_rebalance\x18B \x01(\v2\x1c.minikv.meta.v1.SetRebalanceH\x00R\fsetRebalanceB\x04\n" +
 	"\x02op\"/\n" +
 	"\tBucketRef\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
@@ -7587,7 +8567,43 @@ const file_meta_proto_rawDesc = "" +
 	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"C\n" +
 	"\x0ePruneCompleted\x12\x1b\n" +
 	"\tbefore_ms\x18\x01 \x01(\x03R\bbeforeMs\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"\x88\x04\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"~\n" +
+	"\x0eRegisterVolume\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
+	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\"z\n" +
+	"\x0eSetVolumeState\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\x12\x16\n" +
+	"\x06silent\x18\x04 \x01(\bR\x06silent\x12\x14\n" +
+	"\x05force\x18\x05 \x01(\bR\x05force\"k\n" +
+	"\tJoinShard\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\ajoining\x18\x03 \x03(\rR\ajoining\x12\x18\n" +
+	"\aleaving\x18\x04 \x03(\rR\aleaving\"7\n" +
+	"\tFlipShard\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"8\n" +
+	"\n" +
+	"CancelJoin\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"T\n" +
+	"\fReleaseShard\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +
+	"\avolumes\x18\x03 \x03(\rR\avolumes\"\xa5\x01\n" +
+	"\fSetRebalance\x12\x1d\n" +
+	"\arunning\x18\x01 \x01(\bH\x00R\arunning\x88\x01\x01\x12\x1b\n" +
+	"\x06paused\x18\x02 \x01(\bH\x01R\x06paused\x88\x01\x01\x12-\n" +
+	"\x10bytes_per_second\x18\x03 \x01(\x04H\x02R\x0ebytesPerSecond\x88\x01\x01B\n" +
+	"\n" +
+	"\b_runningB\t\n" +
+	"\a_pausedB\x13\n" +
+	"\x11_bytes_per_second\"\xad\x05\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -7601,7 +8617,10 @@ const file_meta_proto_rawDesc = "" +
 	"\x06upload\x18\r \x01(\v2\x19.minikv.meta.v1.UploadRowH\x00R\x06upload\x123\n" +
 	"\x05batch\x18\x0e \x01(\v2\x1b.minikv.meta.v1.BatchResultH\x00R\x05batch\x12;\n" +
 	"\breleased\x18\x0f \x01(\v2\x1d.minikv.meta.v1.ReleaseResultH\x00R\breleased\x126\n" +
-	"\acluster\x18\x10 \x01(\v2\x1a.minikv.meta.v1.ClusterRowH\x00R\aclusterB\a\n" +
+	"\acluster\x18\x10 \x01(\v2\x1a.minikv.meta.v1.ClusterRowH\x00R\acluster\x123\n" +
+	"\x06volume\x18\x1e \x01(\v2\x19.minikv.meta.v1.VolumeRowH\x00R\x06volume\x120\n" +
+	"\x05shard\x18\x1f \x01(\v2\x18.minikv.meta.v1.ShardRowH\x00R\x05shard\x12<\n" +
+	"\trebalance\x18  \x01(\v2\x1c.minikv.meta.v1.RebalanceRowH\x00R\trebalanceB\a\n" +
 	"\x05value\"\xea\x02\n" +
 	"\tPutResult\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\fR\aversion\x12!\n" +
@@ -7639,7 +8658,7 @@ const file_meta_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2\x1d.minikv.meta.v1.BatchOpResultR\aresults\"?\n" +
 	"\rReleaseResult\x12\x1a\n" +
 	"\breleased\x18\x01 \x01(\rR\breleased\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"\xc0\x06\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\x8d\a\n" +
 	"\x05Query\x12?\n" +
 	"\n" +
 	"get_bucket\x18\x01 \x01(\v2\x1e.minikv.meta.v1.GetBucketQueryH\x00R\tgetBucket\x12E\n" +
@@ -7660,8 +8679,9 @@ const file_meta_proto_rawDesc = "" +
 	" \x01(\v2\x1b.minikv.meta.v1.LayoutQueryH\x00R\x06layout\x122\n" +
 	"\x05queue\x18\v \x01(\v2\x1a.minikv.meta.v1.QueueQueryH\x00R\x05queue\x122\n" +
 	"\x05stats\x18\f \x01(\v2\x1a.minikv.meta.v1.StatsQueryH\x00R\x05stats\x128\n" +
-	"\amissing\x18\r \x01(\v2\x1c.minikv.meta.v1.MissingQueryH\x00R\amissingB\x03\n" +
-	"\x01q\"\xd1\x06\n" +
+	"\amissing\x18\r \x01(\v2\x1c.minikv.meta.v1.MissingQueryH\x00R\amissing\x12K\n" +
+	"\x0emissing_counts\x18\x1e \x01(\v2\".minikv.meta.v1.MissingCountsQueryH\x00R\rmissingCountsB\x03\n" +
+	"\x01q\"\x9f\a\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x123\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x19.minikv.meta.v1.BucketRowH\x00R\x06bucket\x12F\n" +
@@ -7682,7 +8702,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x06layout\x18\v \x01(\v2\x16.minikv.meta.v1.LayoutH\x00R\x06layout\x123\n" +
 	"\x05queue\x18\f \x01(\v2\x1b.minikv.meta.v1.QueueAnswerH\x00R\x05queue\x123\n" +
 	"\x05stats\x18\r \x01(\v2\x1b.minikv.meta.v1.StatsAnswerH\x00R\x05stats\x129\n" +
-	"\amissing\x18\x0e \x01(\v2\x1d.minikv.meta.v1.MissingAnswerH\x00R\amissingB\x03\n" +
+	"\amissing\x18\x0e \x01(\v2\x1d.minikv.meta.v1.MissingAnswerH\x00R\amissing\x12L\n" +
+	"\x0emissing_counts\x18\x1e \x01(\v2#.minikv.meta.v1.MissingCountsAnswerH\x00R\rmissingCountsB\x03\n" +
 	"\x01a\"$\n" +
 	"\x0eGetBucketQuery\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"l\n" +
@@ -7780,12 +8801,13 @@ const file_meta_proto_rawDesc = "" +
 	"\x06states\x18\x01 \x03(\v2\x18.minikv.meta.v1.RunStateR\x06states\x12\x18\n" +
 	"\ahorizon\x18\x02 \x01(\x04R\ahorizon\x12#\n" +
 	"\rhorizon_index\x18\x03 \x01(\x04R\fhorizonIndex\"\r\n" +
-	"\vLayoutQuery\"\xd4\x01\n" +
+	"\vLayoutQuery\"\x90\x02\n" +
 	"\x06Layout\x124\n" +
 	"\acluster\x18\x01 \x01(\v2\x1a.minikv.meta.v1.ClusterRowR\acluster\x12-\n" +
 	"\x05pools\x18\x02 \x03(\v2\x17.minikv.meta.v1.PoolRowR\x05pools\x120\n" +
 	"\x06shards\x18\x03 \x03(\v2\x18.minikv.meta.v1.ShardRowR\x06shards\x123\n" +
-	"\avolumes\x18\x04 \x03(\v2\x19.minikv.meta.v1.VolumeRowR\avolumes\"8\n" +
+	"\avolumes\x18\x04 \x03(\v2\x19.minikv.meta.v1.VolumeRowR\avolumes\x12:\n" +
+	"\trebalance\x18\x05 \x01(\v2\x1c.minikv.meta.v1.RebalanceRowR\trebalance\"8\n" +
 	"\n" +
 	"QueueQuery\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
@@ -7810,7 +8832,15 @@ const file_meta_proto_rawDesc = "" +
 	"\x05after\x18\x01 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
 	"\rMissingAnswer\x12.\n" +
-	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows*9\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"\x14\n" +
+	"\x12MissingCountsQuery\"f\n" +
+	"\fMissingCount\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
+	"\x05shard\x18\x02 \x01(\rR\x05shard\x12\x16\n" +
+	"\x06volume\x18\x03 \x01(\rR\x06volume\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\"K\n" +
+	"\x13MissingCountsAnswer\x124\n" +
+	"\x06counts\x18\x01 \x03(\v2\x1c.minikv.meta.v1.MissingCountR\x06counts*9\n" +
 	"\n" +
 	"Versioning\x12\x0f\n" +
 	"\vUNVERSIONED\x10\x00\x12\v\n" +
@@ -7830,101 +8860,113 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_meta_proto_goTypes = []any{
-	(Versioning)(0),           // 0: minikv.meta.v1.Versioning
-	(*CounterRange)(nil),      // 1: minikv.meta.v1.CounterRange
-	(*Run)(nil),               // 2: minikv.meta.v1.Run
-	(*Slice)(nil),             // 3: minikv.meta.v1.Slice
-	(*Pair)(nil),              // 4: minikv.meta.v1.Pair
-	(*Checksum)(nil),          // 5: minikv.meta.v1.Checksum
-	(*Attributes)(nil),        // 6: minikv.meta.v1.Attributes
-	(*BucketRow)(nil),         // 7: minikv.meta.v1.BucketRow
-	(*ObjectRow)(nil),         // 8: minikv.meta.v1.ObjectRow
-	(*BodyRow)(nil),           // 9: minikv.meta.v1.BodyRow
-	(*UploadRow)(nil),         // 10: minikv.meta.v1.UploadRow
-	(*PartRow)(nil),           // 11: minikv.meta.v1.PartRow
-	(*CompletedRow)(nil),      // 12: minikv.meta.v1.CompletedRow
-	(*RunRow)(nil),            // 13: minikv.meta.v1.RunRow
-	(*QueueRow)(nil),          // 14: minikv.meta.v1.QueueRow
-	(*ShardRow)(nil),          // 15: minikv.meta.v1.ShardRow
-	(*MissingRow)(nil),        // 16: minikv.meta.v1.MissingRow
-	(*PoolRow)(nil),           // 17: minikv.meta.v1.PoolRow
-	(*VolumeRow)(nil),         // 18: minikv.meta.v1.VolumeRow
-	(*ClusterRow)(nil),        // 19: minikv.meta.v1.ClusterRow
-	(*SessionRow)(nil),        // 20: minikv.meta.v1.SessionRow
-	(*Entry)(nil),             // 21: minikv.meta.v1.Entry
-	(*Command)(nil),           // 22: minikv.meta.v1.Command
-	(*BucketRef)(nil),         // 23: minikv.meta.v1.BucketRef
-	(*Written)(nil),           // 24: minikv.meta.v1.Written
-	(*ShardWrite)(nil),        // 25: minikv.meta.v1.ShardWrite
-	(*Confirmation)(nil),      // 26: minikv.meta.v1.Confirmation
-	(*Conditions)(nil),        // 27: minikv.meta.v1.Conditions
-	(*OpenSession)(nil),       // 28: minikv.meta.v1.OpenSession
-	(*RenewSession)(nil),      // 29: minikv.meta.v1.RenewSession
-	(*CreateCluster)(nil),     // 30: minikv.meta.v1.CreateCluster
-	(*TickEpoch)(nil),         // 31: minikv.meta.v1.TickEpoch
-	(*CreateBucket)(nil),      // 32: minikv.meta.v1.CreateBucket
-	(*DeleteBucket)(nil),      // 33: minikv.meta.v1.DeleteBucket
-	(*NewObject)(nil),         // 34: minikv.meta.v1.NewObject
-	(*PutObject)(nil),         // 35: minikv.meta.v1.PutObject
-	(*DeleteObjects)(nil),     // 36: minikv.meta.v1.DeleteObjects
-	(*DeleteKey)(nil),         // 37: minikv.meta.v1.DeleteKey
-	(*Source)(nil),            // 38: minikv.meta.v1.Source
-	(*CopyObject)(nil),        // 39: minikv.meta.v1.CopyObject
-	(*PutTags)(nil),           // 40: minikv.meta.v1.PutTags
-	(*CreateUpload)(nil),      // 41: minikv.meta.v1.CreateUpload
-	(*UploadRef)(nil),         // 42: minikv.meta.v1.UploadRef
-	(*PutPart)(nil),           // 43: minikv.meta.v1.PutPart
-	(*CopyPart)(nil),          // 44: minikv.meta.v1.CopyPart
-	(*CompletePart)(nil),      // 45: minikv.meta.v1.CompletePart
-	(*CompleteUpload)(nil),    // 46: minikv.meta.v1.CompleteUpload
-	(*AbortUpload)(nil),       // 47: minikv.meta.v1.AbortUpload
-	(*Batch)(nil),             // 48: minikv.meta.v1.Batch
-	(*BatchOp)(nil),           // 49: minikv.meta.v1.BatchOp
-	(*BatchPut)(nil),          // 50: minikv.meta.v1.BatchPut
-	(*ReleaseParts)(nil),      // 51: minikv.meta.v1.ReleaseParts
-	(*CollectRuns)(nil),       // 52: minikv.meta.v1.CollectRuns
-	(*ClearMissing)(nil),      // 53: minikv.meta.v1.ClearMissing
-	(*PruneCompleted)(nil),    // 54: minikv.meta.v1.PruneCompleted
-	(*Result)(nil),            // 55: minikv.meta.v1.Result
-	(*PutResult)(nil),         // 56: minikv.meta.v1.PutResult
-	(*DeleteResult)(nil),      // 57: minikv.meta.v1.DeleteResult
-	(*DeleteResults)(nil),     // 58: minikv.meta.v1.DeleteResults
-	(*BatchOpResult)(nil),     // 59: minikv.meta.v1.BatchOpResult
-	(*BatchResult)(nil),       // 60: minikv.meta.v1.BatchResult
-	(*ReleaseResult)(nil),     // 61: minikv.meta.v1.ReleaseResult
-	(*Query)(nil),             // 62: minikv.meta.v1.Query
-	(*Answer)(nil),            // 63: minikv.meta.v1.Answer
-	(*GetBucketQuery)(nil),    // 64: minikv.meta.v1.GetBucketQuery
-	(*ListBucketsQuery)(nil),  // 65: minikv.meta.v1.ListBucketsQuery
-	(*ListBucketsAnswer)(nil), // 66: minikv.meta.v1.ListBucketsAnswer
-	(*GetObjectQuery)(nil),    // 67: minikv.meta.v1.GetObjectQuery
-	(*GetObjectAnswer)(nil),   // 68: minikv.meta.v1.GetObjectAnswer
-	(*ListObjectsQuery)(nil),  // 69: minikv.meta.v1.ListObjectsQuery
-	(*ListObjectsAnswer)(nil), // 70: minikv.meta.v1.ListObjectsAnswer
-	(*ListEntry)(nil),         // 71: minikv.meta.v1.ListEntry
-	(*GetUploadQuery)(nil),    // 72: minikv.meta.v1.GetUploadQuery
-	(*GetUploadAnswer)(nil),   // 73: minikv.meta.v1.GetUploadAnswer
-	(*ListPartsQuery)(nil),    // 74: minikv.meta.v1.ListPartsQuery
-	(*ListPartsAnswer)(nil),   // 75: minikv.meta.v1.ListPartsAnswer
-	(*ListUploadsQuery)(nil),  // 76: minikv.meta.v1.ListUploadsQuery
-	(*ListUploadsAnswer)(nil), // 77: minikv.meta.v1.ListUploadsAnswer
-	(*UploadEntry)(nil),       // 78: minikv.meta.v1.UploadEntry
-	(*BodyPartsQuery)(nil),    // 79: minikv.meta.v1.BodyPartsQuery
-	(*BodyPartsAnswer)(nil),   // 80: minikv.meta.v1.BodyPartsAnswer
-	(*RunStatesQuery)(nil),    // 81: minikv.meta.v1.RunStatesQuery
-	(*RunState)(nil),          // 82: minikv.meta.v1.RunState
-	(*RunStatesAnswer)(nil),   // 83: minikv.meta.v1.RunStatesAnswer
-	(*LayoutQuery)(nil),       // 84: minikv.meta.v1.LayoutQuery
-	(*Layout)(nil),            // 85: minikv.meta.v1.Layout
-	(*QueueQuery)(nil),        // 86: minikv.meta.v1.QueueQuery
-	(*QueueEntry)(nil),        // 87: minikv.meta.v1.QueueEntry
-	(*QueueAnswer)(nil),       // 88: minikv.meta.v1.QueueAnswer
-	(*StatsQuery)(nil),        // 89: minikv.meta.v1.StatsQuery
-	(*StatsAnswer)(nil),       // 90: minikv.meta.v1.StatsAnswer
-	(*MissingQuery)(nil),      // 91: minikv.meta.v1.MissingQuery
-	(*MissingAnswer)(nil),     // 92: minikv.meta.v1.MissingAnswer
+	(Versioning)(0),             // 0: minikv.meta.v1.Versioning
+	(*CounterRange)(nil),        // 1: minikv.meta.v1.CounterRange
+	(*Run)(nil),                 // 2: minikv.meta.v1.Run
+	(*Slice)(nil),               // 3: minikv.meta.v1.Slice
+	(*Pair)(nil),                // 4: minikv.meta.v1.Pair
+	(*Checksum)(nil),            // 5: minikv.meta.v1.Checksum
+	(*Attributes)(nil),          // 6: minikv.meta.v1.Attributes
+	(*BucketRow)(nil),           // 7: minikv.meta.v1.BucketRow
+	(*ObjectRow)(nil),           // 8: minikv.meta.v1.ObjectRow
+	(*BodyRow)(nil),             // 9: minikv.meta.v1.BodyRow
+	(*UploadRow)(nil),           // 10: minikv.meta.v1.UploadRow
+	(*PartRow)(nil),             // 11: minikv.meta.v1.PartRow
+	(*CompletedRow)(nil),        // 12: minikv.meta.v1.CompletedRow
+	(*RunRow)(nil),              // 13: minikv.meta.v1.RunRow
+	(*QueueRow)(nil),            // 14: minikv.meta.v1.QueueRow
+	(*ShardRow)(nil),            // 15: minikv.meta.v1.ShardRow
+	(*MissingRow)(nil),          // 16: minikv.meta.v1.MissingRow
+	(*PoolRow)(nil),             // 17: minikv.meta.v1.PoolRow
+	(*VolumeRow)(nil),           // 18: minikv.meta.v1.VolumeRow
+	(*RebalanceRow)(nil),        // 19: minikv.meta.v1.RebalanceRow
+	(*MissingCountRow)(nil),     // 20: minikv.meta.v1.MissingCountRow
+	(*ClusterRow)(nil),          // 21: minikv.meta.v1.ClusterRow
+	(*SessionRow)(nil),          // 22: minikv.meta.v1.SessionRow
+	(*Entry)(nil),               // 23: minikv.meta.v1.Entry
+	(*Command)(nil),             // 24: minikv.meta.v1.Command
+	(*BucketRef)(nil),           // 25: minikv.meta.v1.BucketRef
+	(*Written)(nil),             // 26: minikv.meta.v1.Written
+	(*ShardWrite)(nil),          // 27: minikv.meta.v1.ShardWrite
+	(*Confirmation)(nil),        // 28: minikv.meta.v1.Confirmation
+	(*Conditions)(nil),          // 29: minikv.meta.v1.Conditions
+	(*OpenSession)(nil),         // 30: minikv.meta.v1.OpenSession
+	(*RenewSession)(nil),        // 31: minikv.meta.v1.RenewSession
+	(*CreateCluster)(nil),       // 32: minikv.meta.v1.CreateCluster
+	(*TickEpoch)(nil),           // 33: minikv.meta.v1.TickEpoch
+	(*CreateBucket)(nil),        // 34: minikv.meta.v1.CreateBucket
+	(*DeleteBucket)(nil),        // 35: minikv.meta.v1.DeleteBucket
+	(*NewObject)(nil),           // 36: minikv.meta.v1.NewObject
+	(*PutObject)(nil),           // 37: minikv.meta.v1.PutObject
+	(*DeleteObjects)(nil),       // 38: minikv.meta.v1.DeleteObjects
+	(*DeleteKey)(nil),           // 39: minikv.meta.v1.DeleteKey
+	(*Source)(nil),              // 40: minikv.meta.v1.Source
+	(*CopyObject)(nil),          // 41: minikv.meta.v1.CopyObject
+	(*PutTags)(nil),             // 42: minikv.meta.v1.PutTags
+	(*CreateUpload)(nil),        // 43: minikv.meta.v1.CreateUpload
+	(*UploadRef)(nil),           // 44: minikv.meta.v1.UploadRef
+	(*PutPart)(nil),             // 45: minikv.meta.v1.PutPart
+	(*CopyPart)(nil),            // 46: minikv.meta.v1.CopyPart
+	(*CompletePart)(nil),        // 47: minikv.meta.v1.CompletePart
+	(*CompleteUpload)(nil),      // 48: minikv.meta.v1.CompleteUpload
+	(*AbortUpload)(nil),         // 49: minikv.meta.v1.AbortUpload
+	(*Batch)(nil),               // 50: minikv.meta.v1.Batch
+	(*BatchOp)(nil),             // 51: minikv.meta.v1.BatchOp
+	(*BatchPut)(nil),            // 52: minikv.meta.v1.BatchPut
+	(*ReleaseParts)(nil),        // 53: minikv.meta.v1.ReleaseParts
+	(*CollectRuns)(nil),         // 54: minikv.meta.v1.CollectRuns
+	(*ClearMissing)(nil),        // 55: minikv.meta.v1.ClearMissing
+	(*PruneCompleted)(nil),      // 56: minikv.meta.v1.PruneCompleted
+	(*RegisterVolume)(nil),      // 57: minikv.meta.v1.RegisterVolume
+	(*SetVolumeState)(nil),      // 58: minikv.meta.v1.SetVolumeState
+	(*JoinShard)(nil),           // 59: minikv.meta.v1.JoinShard
+	(*FlipShard)(nil),           // 60: minikv.meta.v1.FlipShard
+	(*CancelJoin)(nil),          // 61: minikv.meta.v1.CancelJoin
+	(*ReleaseShard)(nil),        // 62: minikv.meta.v1.ReleaseShard
+	(*SetRebalance)(nil),        // 63: minikv.meta.v1.SetRebalance
+	(*Result)(nil),              // 64: minikv.meta.v1.Result
+	(*PutResult)(nil),           // 65: minikv.meta.v1.PutResult
+	(*DeleteResult)(nil),        // 66: minikv.meta.v1.DeleteResult
+	(*DeleteResults)(nil),       // 67: minikv.meta.v1.DeleteResults
+	(*BatchOpResult)(nil),       // 68: minikv.meta.v1.BatchOpResult
+	(*BatchResult)(nil),         // 69: minikv.meta.v1.BatchResult
+	(*ReleaseResult)(nil),       // 70: minikv.meta.v1.ReleaseResult
+	(*Query)(nil),               // 71: minikv.meta.v1.Query
+	(*Answer)(nil),              // 72: minikv.meta.v1.Answer
+	(*GetBucketQuery)(nil),      // 73: minikv.meta.v1.GetBucketQuery
+	(*ListBucketsQuery)(nil),    // 74: minikv.meta.v1.ListBucketsQuery
+	(*ListBucketsAnswer)(nil),   // 75: minikv.meta.v1.ListBucketsAnswer
+	(*GetObjectQuery)(nil),      // 76: minikv.meta.v1.GetObjectQuery
+	(*GetObjectAnswer)(nil),     // 77: minikv.meta.v1.GetObjectAnswer
+	(*ListObjectsQuery)(nil),    // 78: minikv.meta.v1.ListObjectsQuery
+	(*ListObjectsAnswer)(nil),   // 79: minikv.meta.v1.ListObjectsAnswer
+	(*ListEntry)(nil),           // 80: minikv.meta.v1.ListEntry
+	(*GetUploadQuery)(nil),      // 81: minikv.meta.v1.GetUploadQuery
+	(*GetUploadAnswer)(nil),     // 82: minikv.meta.v1.GetUploadAnswer
+	(*ListPartsQuery)(nil),      // 83: minikv.meta.v1.ListPartsQuery
+	(*ListPartsAnswer)(nil),     // 84: minikv.meta.v1.ListPartsAnswer
+	(*ListUploadsQuery)(nil),    // 85: minikv.meta.v1.ListUploadsQuery
+	(*ListUploadsAnswer)(nil),   // 86: minikv.meta.v1.ListUploadsAnswer
+	(*UploadEntry)(nil),         // 87: minikv.meta.v1.UploadEntry
+	(*BodyPartsQuery)(nil),      // 88: minikv.meta.v1.BodyPartsQuery
+	(*BodyPartsAnswer)(nil),     // 89: minikv.meta.v1.BodyPartsAnswer
+	(*RunStatesQuery)(nil),      // 90: minikv.meta.v1.RunStatesQuery
+	(*RunState)(nil),            // 91: minikv.meta.v1.RunState
+	(*RunStatesAnswer)(nil),     // 92: minikv.meta.v1.RunStatesAnswer
+	(*LayoutQuery)(nil),         // 93: minikv.meta.v1.LayoutQuery
+	(*Layout)(nil),              // 94: minikv.meta.v1.Layout
+	(*QueueQuery)(nil),          // 95: minikv.meta.v1.QueueQuery
+	(*QueueEntry)(nil),          // 96: minikv.meta.v1.QueueEntry
+	(*QueueAnswer)(nil),         // 97: minikv.meta.v1.QueueAnswer
+	(*StatsQuery)(nil),          // 98: minikv.meta.v1.StatsQuery
+	(*StatsAnswer)(nil),         // 99: minikv.meta.v1.StatsAnswer
+	(*MissingQuery)(nil),        // 100: minikv.meta.v1.MissingQuery
+	(*MissingAnswer)(nil),       // 101: minikv.meta.v1.MissingAnswer
+	(*MissingCountsQuery)(nil),  // 102: minikv.meta.v1.MissingCountsQuery
+	(*MissingCount)(nil),        // 103: minikv.meta.v1.MissingCount
+	(*MissingCountsAnswer)(nil), // 104: minikv.meta.v1.MissingCountsAnswer
 }
 var file_meta_proto_depIdxs = []int32{
 	1,   // 0: minikv.meta.v1.Run.ranges:type_name -> minikv.meta.v1.CounterRange
@@ -7939,152 +8981,166 @@ var file_meta_proto_depIdxs = []int32{
 	4,   // 9: minikv.meta.v1.UploadRow.tags:type_name -> minikv.meta.v1.Pair
 	5,   // 10: minikv.meta.v1.PartRow.checksums:type_name -> minikv.meta.v1.Checksum
 	3,   // 11: minikv.meta.v1.PartRow.slices:type_name -> minikv.meta.v1.Slice
-	56,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
+	65,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
 	2,   // 13: minikv.meta.v1.RunRow.run:type_name -> minikv.meta.v1.Run
 	2,   // 14: minikv.meta.v1.QueueRow.run:type_name -> minikv.meta.v1.Run
-	22,  // 15: minikv.meta.v1.Entry.commands:type_name -> minikv.meta.v1.Command
-	28,  // 16: minikv.meta.v1.Command.open_session:type_name -> minikv.meta.v1.OpenSession
-	29,  // 17: minikv.meta.v1.Command.renew_session:type_name -> minikv.meta.v1.RenewSession
-	30,  // 18: minikv.meta.v1.Command.create_cluster:type_name -> minikv.meta.v1.CreateCluster
-	31,  // 19: minikv.meta.v1.Command.tick_epoch:type_name -> minikv.meta.v1.TickEpoch
-	32,  // 20: minikv.meta.v1.Command.create_bucket:type_name -> minikv.meta.v1.CreateBucket
-	33,  // 21: minikv.meta.v1.Command.delete_bucket:type_name -> minikv.meta.v1.DeleteBucket
-	35,  // 22: minikv.meta.v1.Command.put_object:type_name -> minikv.meta.v1.PutObject
-	36,  // 23: minikv.meta.v1.Command.delete_objects:type_name -> minikv.meta.v1.DeleteObjects
-	39,  // 24: minikv.meta.v1.Command.copy_object:type_name -> minikv.meta.v1.CopyObject
-	40,  // 25: minikv.meta.v1.Command.put_tags:type_name -> minikv.meta.v1.PutTags
-	41,  // 26: minikv.meta.v1.Command.create_upload:type_name -> minikv.meta.v1.CreateUpload
-	43,  // 27: minikv.meta.v1.Command.put_part:type_name -> minikv.meta.v1.PutPart
-	44,  // 28: minikv.meta.v1.Command.copy_part:type_name -> minikv.meta.v1.CopyPart
-	46,  // 29: minikv.meta.v1.Command.complete_upload:type_name -> minikv.meta.v1.CompleteUpload
-	47,  // 30: minikv.meta.v1.Command.abort_upload:type_name -> minikv.meta.v1.AbortUpload
-	48,  // 31: minikv.meta.v1.Command.batch:type_name -> minikv.meta.v1.Batch
-	51,  // 32: minikv.meta.v1.Command.release_parts:type_name -> minikv.meta.v1.ReleaseParts
-	52,  // 33: minikv.meta.v1.Command.collect_runs:type_name -> minikv.meta.v1.CollectRuns
-	53,  // 34: minikv.meta.v1.Command.clear_missing:type_name -> minikv.meta.v1.ClearMissing
-	54,  // 35: minikv.meta.v1.Command.prune_completed:type_name -> minikv.meta.v1.PruneCompleted
-	2,   // 36: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
-	25,  // 37: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
-	26,  // 38: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
-	17,  // 39: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
-	18,  // 40: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
-	15,  // 41: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
-	23,  // 42: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
-	5,   // 43: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
-	6,   // 44: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 45: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
-	23,  // 46: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	27,  // 47: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
-	34,  // 48: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
-	24,  // 49: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
-	23,  // 50: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
-	37,  // 51: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
-	27,  // 52: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
-	23,  // 53: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
-	27,  // 54: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
-	38,  // 55: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
-	23,  // 56: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	27,  // 57: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
-	6,   // 58: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 59: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
-	5,   // 60: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
-	23,  // 61: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
-	4,   // 62: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
-	23,  // 63: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
-	6,   // 64: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 65: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
-	23,  // 66: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
-	42,  // 67: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
-	5,   // 68: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
-	24,  // 69: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
-	42,  // 70: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
-	38,  // 71: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
-	5,   // 72: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
-	5,   // 73: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
-	42,  // 74: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	45,  // 75: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
-	27,  // 76: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
-	5,   // 77: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
-	42,  // 78: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	23,  // 79: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
-	49,  // 80: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
-	27,  // 81: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
-	50,  // 82: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
-	34,  // 83: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
-	24,  // 84: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
-	16,  // 85: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
-	7,   // 86: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
-	56,  // 87: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
-	58,  // 88: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
-	10,  // 89: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
-	60,  // 90: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
-	61,  // 91: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
-	19,  // 92: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
-	5,   // 93: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
-	0,   // 94: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
-	57,  // 95: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
-	0,   // 96: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
-	8,   // 97: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
-	56,  // 98: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
-	59,  // 99: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
-	64,  // 100: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
-	65,  // 101: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
-	67,  // 102: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
-	69,  // 103: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
-	72,  // 104: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
-	74,  // 105: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
-	76,  // 106: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
-	79,  // 107: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
-	81,  // 108: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
-	84,  // 109: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
-	86,  // 110: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
-	89,  // 111: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
-	91,  // 112: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
-	7,   // 113: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
-	66,  // 114: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
-	68,  // 115: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
-	70,  // 116: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
-	73,  // 117: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
-	75,  // 118: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
-	77,  // 119: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
-	80,  // 120: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
-	83,  // 121: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
-	85,  // 122: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
-	88,  // 123: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
-	90,  // 124: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
-	92,  // 125: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
-	7,   // 126: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
-	7,   // 127: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	8,   // 128: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
-	11,  // 129: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 130: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	71,  // 131: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
-	7,   // 132: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 133: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	12,  // 134: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
-	7,   // 135: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 136: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	11,  // 137: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 138: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	78,  // 139: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
-	10,  // 140: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
-	9,   // 141: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
-	11,  // 142: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	1,   // 143: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
-	82,  // 144: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
-	19,  // 145: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
-	17,  // 146: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
-	15,  // 147: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
-	18,  // 148: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
-	14,  // 149: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
-	87,  // 150: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
-	16,  // 151: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
-	16,  // 152: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
-	153, // [153:153] is the sub-list for method output_type
-	153, // [153:153] is the sub-list for method input_type
-	153, // [153:153] is the sub-list for extension type_name
-	153, // [153:153] is the sub-list for extension extendee
-	0,   // [0:153] is the sub-list for field type_name
+	24,  // 15: minikv.meta.v1.Entry.commands:type_name -> minikv.meta.v1.Command
+	30,  // 16: minikv.meta.v1.Command.open_session:type_name -> minikv.meta.v1.OpenSession
+	31,  // 17: minikv.meta.v1.Command.renew_session:type_name -> minikv.meta.v1.RenewSession
+	32,  // 18: minikv.meta.v1.Command.create_cluster:type_name -> minikv.meta.v1.CreateCluster
+	33,  // 19: minikv.meta.v1.Command.tick_epoch:type_name -> minikv.meta.v1.TickEpoch
+	34,  // 20: minikv.meta.v1.Command.create_bucket:type_name -> minikv.meta.v1.CreateBucket
+	35,  // 21: minikv.meta.v1.Command.delete_bucket:type_name -> minikv.meta.v1.DeleteBucket
+	37,  // 22: minikv.meta.v1.Command.put_object:type_name -> minikv.meta.v1.PutObject
+	38,  // 23: minikv.meta.v1.Command.delete_objects:type_name -> minikv.meta.v1.DeleteObjects
+	41,  // 24: minikv.meta.v1.Command.copy_object:type_name -> minikv.meta.v1.CopyObject
+	42,  // 25: minikv.meta.v1.Command.put_tags:type_name -> minikv.meta.v1.PutTags
+	43,  // 26: minikv.meta.v1.Command.create_upload:type_name -> minikv.meta.v1.CreateUpload
+	45,  // 27: minikv.meta.v1.Command.put_part:type_name -> minikv.meta.v1.PutPart
+	46,  // 28: minikv.meta.v1.Command.copy_part:type_name -> minikv.meta.v1.CopyPart
+	48,  // 29: minikv.meta.v1.Command.complete_upload:type_name -> minikv.meta.v1.CompleteUpload
+	49,  // 30: minikv.meta.v1.Command.abort_upload:type_name -> minikv.meta.v1.AbortUpload
+	50,  // 31: minikv.meta.v1.Command.batch:type_name -> minikv.meta.v1.Batch
+	53,  // 32: minikv.meta.v1.Command.release_parts:type_name -> minikv.meta.v1.ReleaseParts
+	54,  // 33: minikv.meta.v1.Command.collect_runs:type_name -> minikv.meta.v1.CollectRuns
+	55,  // 34: minikv.meta.v1.Command.clear_missing:type_name -> minikv.meta.v1.ClearMissing
+	56,  // 35: minikv.meta.v1.Command.prune_completed:type_name -> minikv.meta.v1.PruneCompleted
+	57,  // 36: minikv.meta.v1.Command.register_volume:type_name -> minikv.meta.v1.RegisterVolume
+	58,  // 37: minikv.meta.v1.Command.set_volume_state:type_name -> minikv.meta.v1.SetVolumeState
+	59,  // 38: minikv.meta.v1.Command.join_shard:type_name -> minikv.meta.v1.JoinShard
+	60,  // 39: minikv.meta.v1.Command.flip_shard:type_name -> minikv.meta.v1.FlipShard
+	61,  // 40: minikv.meta.v1.Command.cancel_join:type_name -> minikv.meta.v1.CancelJoin
+	62,  // 41: minikv.meta.v1.Command.release_shard:type_name -> minikv.meta.v1.ReleaseShard
+	63,  // 42: minikv.meta.v1.Command.set_rebalance:type_name -> minikv.meta.v1.SetRebalance
+	2,   // 43: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
+	27,  // 44: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
+	28,  // 45: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
+	17,  // 46: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
+	18,  // 47: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 48: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
+	25,  // 49: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
+	5,   // 50: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
+	6,   // 51: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 52: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 53: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 54: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
+	36,  // 55: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 56: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
+	25,  // 57: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
+	39,  // 58: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
+	29,  // 59: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
+	25,  // 60: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 61: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
+	40,  // 62: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
+	25,  // 63: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 64: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
+	6,   // 65: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 66: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
+	5,   // 67: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
+	25,  // 68: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
+	4,   // 69: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 70: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
+	6,   // 71: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 72: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 73: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
+	44,  // 74: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
+	5,   // 75: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
+	26,  // 76: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
+	44,  // 77: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
+	40,  // 78: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
+	5,   // 79: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
+	5,   // 80: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 81: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	47,  // 82: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
+	29,  // 83: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
+	5,   // 84: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 85: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	25,  // 86: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
+	51,  // 87: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
+	29,  // 88: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
+	52,  // 89: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
+	36,  // 90: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 91: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
+	16,  // 92: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
+	7,   // 93: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
+	65,  // 94: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
+	67,  // 95: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
+	10,  // 96: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
+	69,  // 97: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
+	70,  // 98: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
+	21,  // 99: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
+	18,  // 100: minikv.meta.v1.Result.volume:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 101: minikv.meta.v1.Result.shard:type_name -> minikv.meta.v1.ShardRow
+	19,  // 102: minikv.meta.v1.Result.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	5,   // 103: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
+	0,   // 104: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
+	66,  // 105: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
+	0,   // 106: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
+	8,   // 107: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
+	65,  // 108: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
+	68,  // 109: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
+	73,  // 110: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
+	74,  // 111: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
+	76,  // 112: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
+	78,  // 113: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
+	81,  // 114: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
+	83,  // 115: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
+	85,  // 116: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
+	88,  // 117: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
+	90,  // 118: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
+	93,  // 119: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
+	95,  // 120: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
+	98,  // 121: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
+	100, // 122: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
+	102, // 123: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
+	7,   // 124: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
+	75,  // 125: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
+	77,  // 126: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
+	79,  // 127: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
+	82,  // 128: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
+	84,  // 129: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
+	86,  // 130: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
+	89,  // 131: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
+	92,  // 132: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
+	94,  // 133: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
+	97,  // 134: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
+	99,  // 135: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
+	101, // 136: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
+	104, // 137: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
+	7,   // 138: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
+	7,   // 139: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	8,   // 140: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
+	11,  // 141: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 142: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	80,  // 143: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
+	7,   // 144: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 145: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	12,  // 146: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
+	7,   // 147: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 148: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	11,  // 149: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 150: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	87,  // 151: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
+	10,  // 152: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
+	9,   // 153: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
+	11,  // 154: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	1,   // 155: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
+	91,  // 156: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
+	21,  // 157: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
+	17,  // 158: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
+	15,  // 159: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
+	18,  // 160: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
+	19,  // 161: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	14,  // 162: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
+	96,  // 163: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
+	16,  // 164: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
+	16,  // 165: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
+	103, // 166: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
+	167, // [167:167] is the sub-list for method output_type
+	167, // [167:167] is the sub-list for method input_type
+	167, // [167:167] is the sub-list for extension type_name
+	167, // [167:167] is the sub-list for extension extendee
+	0,   // [0:167] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -8092,7 +9148,7 @@ func file_meta_proto_init() {
 	if File_meta_proto != nil {
 		return
 	}
-	file_meta_proto_msgTypes[21].OneofWrappers = []any{
+	file_meta_proto_msgTypes[23].OneofWrappers = []any{
 		(*Command_OpenSession)(nil),
 		(*Command_RenewSession)(nil),
 		(*Command_CreateCluster)(nil),
@@ -8113,15 +9169,23 @@ func file_meta_proto_init() {
 		(*Command_CollectRuns)(nil),
 		(*Command_ClearMissing)(nil),
 		(*Command_PruneCompleted)(nil),
+		(*Command_RegisterVolume)(nil),
+		(*Command_SetVolumeState)(nil),
+		(*Command_JoinShard)(nil),
+		(*Command_FlipShard)(nil),
+		(*Command_CancelJoin)(nil),
+		(*Command_ReleaseShard)(nil),
+		(*Command_SetRebalance)(nil),
 	}
-	file_meta_proto_msgTypes[26].OneofWrappers = []any{}
-	file_meta_proto_msgTypes[45].OneofWrappers = []any{}
-	file_meta_proto_msgTypes[48].OneofWrappers = []any{
+	file_meta_proto_msgTypes[28].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[47].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[50].OneofWrappers = []any{
 		(*BatchOp_Put)(nil),
 		(*BatchOp_Delete)(nil),
 		(*BatchOp_Get)(nil),
 	}
-	file_meta_proto_msgTypes[54].OneofWrappers = []any{
+	file_meta_proto_msgTypes[62].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[63].OneofWrappers = []any{
 		(*Result_Bucket)(nil),
 		(*Result_Put)(nil),
 		(*Result_Deletes)(nil),
@@ -8129,8 +9193,11 @@ func file_meta_proto_init() {
 		(*Result_Batch)(nil),
 		(*Result_Released)(nil),
 		(*Result_Cluster)(nil),
+		(*Result_Volume)(nil),
+		(*Result_Shard)(nil),
+		(*Result_Rebalance)(nil),
 	}
-	file_meta_proto_msgTypes[61].OneofWrappers = []any{
+	file_meta_proto_msgTypes[70].OneofWrappers = []any{
 		(*Query_GetBucket)(nil),
 		(*Query_ListBuckets)(nil),
 		(*Query_GetObject)(nil),
@@ -8144,8 +9211,9 @@ func file_meta_proto_init() {
 		(*Query_Queue)(nil),
 		(*Query_Stats)(nil),
 		(*Query_Missing)(nil),
+		(*Query_MissingCounts)(nil),
 	}
-	file_meta_proto_msgTypes[62].OneofWrappers = []any{
+	file_meta_proto_msgTypes[71].OneofWrappers = []any{
 		(*Answer_Bucket)(nil),
 		(*Answer_ListBuckets)(nil),
 		(*Answer_GetObject)(nil),
@@ -8159,6 +9227,7 @@ func file_meta_proto_init() {
 		(*Answer_Queue)(nil),
 		(*Answer_Stats)(nil),
 		(*Answer_Missing)(nil),
+		(*Answer_MissingCounts)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -8166,7 +9235,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   92,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
