@@ -61,7 +61,7 @@ func (s *volumeServer) find(ctx context.Context) (*LocalVolume, error) {
 	}
 	for i := range s.volumes {
 		v := &s.volumes[i]
-		if (ref.Number == 0 || v.number() == ref.Number) && (ref.Incarnation == "" || v.Incarnation == ref.Incarnation) {
+		if v.is(ref) {
 			if ref == (VolumeRef{}) && len(s.volumes) > 1 {
 				return nil, errs.E(op, errs.Invalid, "several volumes live here: name one")
 			}
@@ -69,6 +69,14 @@ func (s *volumeServer) find(ctx context.Context) (*LocalVolume, error) {
 		}
 	}
 	return nil, errs.E(op, errs.Unavailable, "volume %d %s does not live here", ref.Number, ref.Incarnation)
+}
+
+// is says whether the volume is meant. One that was just made a member and did not hear its number yet is known by its incarnation.
+func (v *LocalVolume) is(ref VolumeRef) bool {
+	if ref.Incarnation != "" {
+		return ref.Incarnation == v.Incarnation && (ref.Number == 0 || v.number() == 0 || v.number() == ref.Number)
+	}
+	return ref.Number == 0 || v.number() == ref.Number
 }
 
 func (v *LocalVolume) number() uint32 {
