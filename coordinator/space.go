@@ -129,7 +129,8 @@ func freesSpace(c *metapb.Command) bool {
 	switch op := c.Op.(type) {
 	case *metapb.Command_DeleteObjects, *metapb.Command_DeleteBucket, *metapb.Command_AbortUpload,
 		*metapb.Command_OpenSession, *metapb.Command_RenewSession, *metapb.Command_CreateCluster, *metapb.Command_TickEpoch,
-		*metapb.Command_ReleaseParts, *metapb.Command_CollectRuns, *metapb.Command_ClearMissing, *metapb.Command_PruneCompleted,
+		*metapb.Command_ReleaseParts, *metapb.Command_CollectRuns, *metapb.Command_ClearMissing, *metapb.Command_ReportMissing,
+		*metapb.Command_PruneCompleted,
 		*metapb.Command_RegisterVolume, *metapb.Command_SetVolumeState, *metapb.Command_JoinShard, *metapb.Command_FlipShard,
 		*metapb.Command_CancelJoin, *metapb.Command_ReleaseShard, *metapb.Command_SetRebalance:
 		return true

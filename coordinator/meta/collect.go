@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 
 	"minikv/internal/errs"
-	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
 
@@ -126,40 +125,6 @@ func (t *txn) collectRuns(op *metapb.CollectRuns, res *metapb.Result) error {
 		t.remove(runKey(row.Run.Base))
 		t.stats.queued--
 		r.Released++
-	}
-	res.Value = &metapb.Result_Released{Released: r}
-	return nil
-}
-
-// forgetMissing removes the missing rows of a run: blob ids begin with its base less the counter.
-func (t *txn) forgetMissing(base []byte) error {
-	return scanTable(t.b, tableKey(tableMissing, base[:idLen-counterLen]), func(k, _ []byte) (bool, error) {
-		if len(k) != 1+idLen+numberLen {
-			return false, broken("a malformed key of a missing row")
-		}
-		return true, t.dropMissing(object.BlobID(k[1:1+idLen]), binary.BigEndian.Uint32(k[1+idLen:]))
-	})
-}
-
-// clearMissing forgets missing rows whose replicas have their blobs now, or whose runs are gone.
-func (t *txn) clearMissing(op *metapb.ClearMissing, res *metapb.Result) error {
-	if len(op.Rows) > collectMax {
-		return refuse(errs.Invalid, "%d rows; at most %d at once", len(op.Rows), collectMax)
-	}
-	r := &metapb.ReleaseResult{Done: true}
-	for _, x := range op.Rows {
-		key := missingKey(x.Blob, x.Volume)
-		row := new(metapb.MissingRow)
-		found, err := t.load(key, row)
-		if err != nil {
-			return err
-		}
-		if found && row.SinceIndex == x.SinceIndex {
-			if err := t.dropMissing(object.BlobID(row.Blob), row.Volume); err != nil {
-				return err
-			}
-			r.Released++
-		}
 	}
 	res.Value = &metapb.Result_Released{Released: r}
 	return nil

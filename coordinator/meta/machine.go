@@ -217,6 +217,8 @@ func (m *Machine) run(t *txn, res *metapb.Result) error {
 		return t.collectRuns(op.CollectRuns, res)
 	case *metapb.Command_ClearMissing:
 		return t.clearMissing(op.ClearMissing, res)
+	case *metapb.Command_ReportMissing:
+		return t.reportMissing(op.ReportMissing, res)
 	case *metapb.Command_PruneCompleted:
 		return t.pruneCompleted(op.PruneCompleted, res)
 	}

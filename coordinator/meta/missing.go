@@ -3,6 +3,7 @@ package meta
 import (
 	"encoding/binary"
 	"errors"
+	"slices"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -11,8 +12,15 @@ import (
 
 // Missing rows are counted by shard and volume, in rows beside them, so that Apply knows without a scan whether a move may end.
 
+// Reasons of a missing row. The numbers are part of the format.
+const (
+	MissingUnconfirmed = 0 // its writer had no confirmation
+	MissingDamaged     = 1 // the replica has it, and it fails its checksums
+	MissingLost        = 2 // it should be there and is not
+)
+
 // addMissing notes that a replica lacks a blob. A row that is there already is replaced.
-func (t *txn) addMissing(blob object.BlobID, volume uint32) error {
+func (t *txn) addMissing(blob object.BlobID, volume, reason uint32) error {
 	key := missingKey(blob[:], volume)
 	_, found, err := t.Get(nil, key)
 	if err != nil {
@@ -24,7 +32,7 @@ func (t *txn) addMissing(blob object.BlobID, volume uint32) error {
 			return err
 		}
 	}
-	return t.store(key, &metapb.MissingRow{Blob: blob[:], Volume: volume, SinceIndex: t.index})
+	return t.store(key, &metapb.MissingRow{Blob: blob[:], Volume: volume, SinceIndex: t.index, SinceMs: t.c.TimeMs, Reason: reason})
 }
 
 // dropMissing forgets a missing row that is there.
@@ -49,6 +57,94 @@ func (t *txn) countMissing(blob object.BlobID, volume uint32, by int64) error {
 		return nil
 	}
 	return t.store(key, row)
+}
+
+// forgetMissing removes the missing rows of a run: blob ids begin with its base less the counter.
+func (t *txn) forgetMissing(base []byte) error {
+	return scanTable(t.b, tableKey(tableMissing, base[:idLen-counterLen]), func(k, _ []byte) (bool, error) {
+		if len(k) != 1+idLen+numberLen {
+			return false, broken("a malformed key of a missing row")
+		}
+		return true, t.dropMissing(object.BlobID(k[1:1+idLen]), binary.BigEndian.Uint32(k[1+idLen:]))
+	})
+}
+
+// clearMissing forgets missing rows whose replicas have their blobs now, or whose runs are gone.
+func (t *txn) clearMissing(op *metapb.ClearMissing, res *metapb.Result) error {
+	if len(op.Rows) > collectMax {
+		return refuse(errs.Invalid, "%d rows; at most %d at once", len(op.Rows), collectMax)
+	}
+	r := &metapb.ReleaseResult{Done: true}
+	for _, x := range op.Rows {
+		key := missingKey(x.Blob, x.Volume)
+		row := new(metapb.MissingRow)
+		found, err := t.load(key, row)
+		if err != nil {
+			return err
+		}
+		if found && row.SinceIndex == x.SinceIndex {
+			if err := t.dropMissing(object.BlobID(row.Blob), row.Volume); err != nil {
+				return err
+			}
+			r.Released++
+		}
+	}
+	res.Value = &metapb.Result_Released{Released: r}
+	return nil
+}
+
+// reportMissing writes the rows of replicas that someone found to lack a blob, or to have it damaged: of blobs that are alive, on
+// members and joining replicas of their shard, which have no row yet.
+func (t *txn) reportMissing(op *metapb.ReportMissing, res *metapb.Result) error {
+	if len(op.Rows) > collectMax {
+		return refuse(errs.Invalid, "%d rows; at most %d at once", len(op.Rows), collectMax)
+	}
+	r := &metapb.ReleaseResult{Done: true}
+	for _, x := range op.Rows {
+		if x.Reason > MissingLost {
+			return refuse(errs.Invalid, "a row with reason %d", x.Reason)
+		}
+		belongs, err := t.belongs(x)
+		if err != nil {
+			return err
+		}
+		key := missingKey(x.Blob, x.Volume)
+		_, known, err := t.Get(nil, key)
+		if err != nil {
+			return err
+		}
+		if !belongs || known {
+			continue
+		}
+		r.Released++
+		if err := t.addMissing(object.BlobID(x.Blob), x.Volume, x.Reason); err != nil {
+			return err
+		}
+	}
+	res.Value = &metapb.Result_Released{Released: r}
+	return nil
+}
+
+// belongs says that the row's blob is alive and its volume a member or joining replica of the blob's shard.
+func (t *txn) belongs(x *metapb.MissingRow) (bool, error) {
+	id, err := object.BlobIDFrom(x.Blob)
+	if err != nil {
+		return false, refuse(errs.Invalid, "a row of a blob id of %d bytes", len(x.Blob))
+	}
+	pool := t.m.pools[uint32(id.Pool())]
+	if pool == nil {
+		return false, nil
+	}
+	s := t.m.shards[pool.Pool][id.Shard(pool.Shards)]
+	if s.find(x.Volume)&s.all == 0 {
+		return false, nil
+	}
+	run, base := new(metapb.RunRow), id.Run()
+	found, err := t.load(runKey(base[:]), run)
+	if !found || err != nil || run.References == 0 {
+		return false, err
+	}
+	return slices.ContainsFunc(run.Run.GetRanges(), func(g *metapb.CounterRange) bool { return id.Counter()-g.First < g.Count }), nil
 }
 
 // lacks says how many blobs of a shard a replica lacks.

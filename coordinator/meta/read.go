@@ -100,6 +100,10 @@ func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
 		r, err := v.missing(q.Missing)
 		a.A = &metapb.Answer_Missing{Missing: r}
 		return a, err
+	case *metapb.Query_Runs:
+		r, err := v.runs(q.Runs)
+		a.A = &metapb.Answer_Runs{Runs: r}
+		return a, err
 	case *metapb.Query_MissingCounts:
 		r, err := v.missingCounts()
 		a.A = &metapb.Answer_MissingCounts{MissingCounts: r}
@@ -208,24 +212,6 @@ func (v *view) queue(q *metapb.QueueQuery) (*metapb.QueueAnswer, error) {
 	return r, err
 }
 
-func (v *view) missing(q *metapb.MissingQuery) (*metapb.MissingAnswer, error) {
-	r := new(metapb.MissingAnswer)
-	limit := int(limited(q.Limit, queueLimitDefault, listLimitMax))
-	lower := []byte{tableMissing}
-	if q.After != nil {
-		lower = append(missingKey(q.After.Blob, q.After.Volume), 0)
-	}
-	err := scan(v.s, lower, []byte{tableMissing + 1}, func(_, value []byte) (bool, error) {
-		if len(r.Rows) == limit {
-			return false, nil
-		}
-		row := new(metapb.MissingRow)
-		r.Rows = append(r.Rows, row)
-		return true, decodeRow(value, row)
-	})
-	return r, err
-}
-
 // States of a run.
 const (
 	RunNone  = 0 // never published, or forgotten
@@ -250,7 +236,7 @@ func (v *view) runStates(q *metapb.RunStatesQuery) (*metapb.RunStatesAnswer, err
 		}
 		s := new(metapb.RunState)
 		if found {
-			s.State, s.Ranges = RunDying, row.Run.GetRanges()
+			s.State, s.Ranges, s.BlobSize, s.Length = RunDying, row.Run.GetRanges(), row.Run.GetBlobSize(), row.Run.GetLength()
 			if row.References > 0 {
 				s.State = RunAlive
 			}

@@ -137,7 +137,7 @@ func (t *txn) publishRun(w *metapb.Written) error {
 	}
 	key := runKey(w.Run.Base)
 	for _, x := range t.missing {
-		if err := t.addMissing(x.blob, x.volume); err != nil {
+		if err := t.addMissing(x.blob, x.volume, MissingUnconfirmed); err != nil {
 			return err
 		}
 	}

@@ -183,6 +183,15 @@ func (c *CoordinatorClient) Heartbeat(ctx context.Context, r *coordpb.HeartbeatR
 	return a, nil
 }
 
+// Report tells the leader of replicas that are bad, and of volumes that have started.
+func (c *CoordinatorClient) Report(ctx context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
+	a := &coordpb.ReportReply{}
+	if err := c.ask(ctx, methodReport, r, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
 // StatusOf asks one coordinator how it is; any answers.
 func (c *CoordinatorClient) StatusOf(ctx context.Context, addr string) (*coordpb.StatusReply, error) {
 	p, err := c.peer(addr)

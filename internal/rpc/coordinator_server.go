@@ -28,6 +28,11 @@ type Members interface {
 	Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error)
 }
 
+// Reports takes what others found wrong with replicas. Only the leader does: errs.NotLeader.
+type Reports interface {
+	Report(ctx context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error)
+}
+
 // LocalCoordinator is the coordinator of this process. Coordinator and Status must be set; what else is nil is errs.Unsupported.
 type LocalCoordinator struct {
 	Coordinator
@@ -35,6 +40,7 @@ type LocalCoordinator struct {
 	// Confirm returns nil when this coordinator is of the incarnation and its current term is term.
 	Confirm func(incarnation string, term uint64) error
 	Members Members
+	Reports Reports
 	// Leader is host:port of the RPC of the coordinator that leads, for errs.NotLeader; empty: unknown.
 	Leader func() string
 }
@@ -58,6 +64,7 @@ var coordinatorDesc = grpc.ServiceDesc{
 		{MethodName: "Confirm", Handler: unaryOf(methodConfirm, (*coordinatorServer).confirm)},
 		{MethodName: "Join", Handler: unaryOf(methodJoin, (*coordinatorServer).join)},
 		{MethodName: "Heartbeat", Handler: unaryOf(methodHeartbeat, (*coordinatorServer).heartbeat)},
+		{MethodName: "Report", Handler: unaryOf(methodReport, (*coordinatorServer).report)},
 	},
 }
 
@@ -115,4 +122,18 @@ func (s *coordinatorServer) heartbeat(ctx context.Context, m *coordpb.HeartbeatR
 		return nil, errs.E("rpc.Heartbeat", errs.Unsupported, "this coordinator takes no members")
 	}
 	return s.c.Members.Heartbeat(ctx, m)
+}
+
+// suspectsMax bounds one report.
+const suspectsMax = 1024
+
+func (s *coordinatorServer) report(ctx context.Context, m *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
+	const op = "rpc.Report"
+	if s.c.Reports == nil {
+		return nil, errs.E(op, errs.Unsupported, "this coordinator takes no reports")
+	}
+	if len(m.Suspects) > suspectsMax {
+		return nil, errs.E(op, errs.Invalid, "%d suspects; at most %d at once", len(m.Suspects), suspectsMax)
+	}
+	return s.c.Reports.Report(ctx, m)
 }

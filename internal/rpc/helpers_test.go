@@ -264,9 +264,14 @@ func (m *memCoordinator) Heartbeat(context.Context, *coordpb.HeartbeatRequest) (
 	return &coordpb.HeartbeatReply{Epoch: 9}, nil
 }
 
+func (m *memCoordinator) Report(_ context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
+	m.calls.Add(1)
+	return &coordpb.ReportReply{Taken: uint32(len(r.Suspects))}, nil
+}
+
 func (m *memCoordinator) local() LocalCoordinator {
 	return LocalCoordinator{
-		Coordinator: m, Members: m,
+		Coordinator: m, Members: m, Reports: m,
 		Status: func() *coordpb.StatusReply {
 			m.calls.Add(1)
 			if m.status == nil {
@@ -285,7 +290,7 @@ func (m *memCoordinator) local() LocalCoordinator {
 }
 
 func (v *memVolume) local() LocalVolume {
-	return LocalVolume{Volume: v, Number: func() uint32 { return 1 }, Incarnation: "aa", Stats: func() *volumepb.StatsReply {
+	return LocalVolume{Volume: v, Care: v, Number: func() uint32 { return 1 }, Incarnation: "aa", Stats: func() *volumepb.StatsReply {
 		v.calls.Add(1)
 		return &volumepb.StatsReply{Blobs: 5}
 	}}

@@ -20,6 +20,8 @@ const (
 	methodList    = "/" + volumeService + "/List"
 	methodStat    = "/" + volumeService + "/Stat"
 	methodStats   = "/" + volumeService + "/Stats"
+	methodFetch   = "/" + volumeService + "/Fetch"
+	methodCheck   = "/" + volumeService + "/Check"
 
 	methodPropose   = "/" + coordinatorService + "/Propose"
 	methodRead      = "/" + coordinatorService + "/Read"
@@ -28,6 +30,7 @@ const (
 	methodConfirm   = "/" + coordinatorService + "/Confirm"
 	methodJoin      = "/" + coordinatorService + "/Join"
 	methodHeartbeat = "/" + coordinatorService + "/Heartbeat"
+	methodReport    = "/" + coordinatorService + "/Report"
 )
 
 // rule is what the table says of a method.
@@ -53,6 +56,8 @@ var rules = map[string]rule{
 	methodList:    {roles: volume | coordinator, timeout: 30 * time.Second, idempotent: true},
 	methodStat:    {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodStats:   {roles: gateway | volume | coordinator, timeout: 5 * time.Second, idempotent: true},
+	methodFetch:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
+	methodCheck:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
 
 	methodPropose:   {roles: gateway | coordinator, timeout: 10 * time.Second},
 	methodRead:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
@@ -61,6 +66,7 @@ var rules = map[string]rule{
 	methodConfirm:   {roles: coordinator, timeout: 2 * time.Second, idempotent: true},
 	methodJoin:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodHeartbeat: {roles: volume, timeout: 5 * time.Second, idempotent: true},
+	methodReport:    {roles: gateway | volume, timeout: 10 * time.Second, idempotent: true},
 }
 
 // timeoutUnlisted is the deadline of calls to methods without a row; a server of ours refuses them anyway.

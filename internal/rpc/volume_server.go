@@ -18,6 +18,7 @@ type LocalVolume struct {
 	Number      func() uint32 // in the layout; 0: not a member yet
 	Incarnation string
 	Stats       func() *volumepb.StatsReply // number and incarnation are filled in
+	Care        Care                        // nil: calls of it are errs.Unsupported
 }
 
 // receiveBudget bounds the bytes of blobs on their way into this process's volumes.
@@ -45,6 +46,8 @@ var volumeDesc = grpc.ServiceDesc{
 		{MethodName: "List", Handler: unaryOf(methodList, (*volumeServer).list)},
 		{MethodName: "Stat", Handler: unaryOf(methodStat, (*volumeServer).stat)},
 		{MethodName: "Stats", Handler: unaryOf(methodStats, (*volumeServer).stats)},
+		{MethodName: "Fetch", Handler: unaryOf(methodFetch, (*volumeServer).fetch)},
+		{MethodName: "Check", Handler: unaryOf(methodCheck, (*volumeServer).check)},
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "Prepare", ClientStreams: true, Handler: streamOf((*volumeServer).prepareStream)},

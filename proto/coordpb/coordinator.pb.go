@@ -786,6 +786,172 @@ func (x *HeartbeatReply) GetLayoutIndex() uint64 {
 	return 0
 }
 
+// ReportRequest is of at most 1,024 suspects.
+type ReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Suspects      []*Suspect             `protobuf:"bytes,1,rep,name=suspects,proto3" json:"suspects,omitempty"`
+	Volume        uint32                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"` // of a volume: its number
+	Boot          []byte                 `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`      // of a volume: drawn when it was opened, so that the leader compares it first after a start
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportRequest) Reset() {
+	*x = ReportRequest{}
+	mi := &file_coordinator_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportRequest) ProtoMessage() {}
+
+func (x *ReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
+func (*ReportRequest) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReportRequest) GetSuspects() []*Suspect {
+	if x != nil {
+		return x.Suspects
+	}
+	return nil
+}
+
+func (x *ReportRequest) GetVolume() uint32 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *ReportRequest) GetBoot() []byte {
+	if x != nil {
+		return x.Boot
+	}
+	return nil
+}
+
+// Suspect is a replica that someone found bad.
+type Suspect struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blob          []byte                 `protobuf:"bytes,1,opt,name=blob,proto3" json:"blob,omitempty"`
+	Volume        uint32                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Damaged       bool                   `protobuf:"varint,3,opt,name=damaged,proto3" json:"damaged,omitempty"` // else it answered that it has no such blob
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suspect) Reset() {
+	*x = Suspect{}
+	mi := &file_coordinator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suspect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suspect) ProtoMessage() {}
+
+func (x *Suspect) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suspect.ProtoReflect.Descriptor instead.
+func (*Suspect) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Suspect) GetBlob() []byte {
+	if x != nil {
+		return x.Blob
+	}
+	return nil
+}
+
+func (x *Suspect) GetVolume() uint32 {
+	if x != nil {
+		return x.Volume
+	}
+	return 0
+}
+
+func (x *Suspect) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
+}
+
+type ReportReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Taken         uint32                 `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"` // suspects that became missing rows
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportReply) Reset() {
+	*x = ReportReply{}
+	mi := &file_coordinator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportReply) ProtoMessage() {}
+
+func (x *ReportReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
+func (*ReportReply) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReportReply) GetTaken() uint32 {
+	if x != nil {
+		return x.Taken
+	}
+	return 0
+}
+
 var File_coordinator_proto protoreflect.FileDescriptor
 
 const file_coordinator_proto_rawDesc = "" +
@@ -856,7 +1022,17 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\ahorizon\x18\x02 \x01(\x04R\ahorizon\x12#\n" +
 	"\rhorizon_index\x18\x03 \x01(\x04R\fhorizonIndex\x12!\n" +
-	"\flayout_index\x18\x04 \x01(\x04R\vlayoutIndex2\xa4\x04\n" +
+	"\flayout_index\x18\x04 \x01(\x04R\vlayoutIndex\"w\n" +
+	"\rReportRequest\x12:\n" +
+	"\bsuspects\x18\x01 \x03(\v2\x1e.minikv.coordinator.v1.SuspectR\bsuspects\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x12\n" +
+	"\x04boot\x18\x03 \x01(\fR\x04boot\"O\n" +
+	"\aSuspect\x12\x12\n" +
+	"\x04blob\x18\x01 \x01(\fR\x04blob\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x18\n" +
+	"\adamaged\x18\x03 \x01(\bR\adamaged\"#\n" +
+	"\vReportReply\x12\x14\n" +
+	"\x05taken\x18\x01 \x01(\rR\x05taken2\xf8\x04\n" +
 	"\vCoordinator\x12:\n" +
 	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x125\n" +
 	"\x04Read\x12\x15.minikv.meta.v1.Query\x1a\x16.minikv.meta.v1.Answer\x12L\n" +
@@ -864,7 +1040,8 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x06Status\x12$.minikv.coordinator.v1.StatusRequest\x1a\".minikv.coordinator.v1.StatusReply\x12U\n" +
 	"\aConfirm\x12%.minikv.coordinator.v1.ConfirmRequest\x1a#.minikv.coordinator.v1.ConfirmReply\x12L\n" +
 	"\x04Join\x12\".minikv.coordinator.v1.JoinRequest\x1a .minikv.coordinator.v1.JoinReply\x12[\n" +
-	"\tHeartbeat\x12'.minikv.coordinator.v1.HeartbeatRequest\x1a%.minikv.coordinator.v1.HeartbeatReplyB\x16Z\x14minikv/proto/coordpbb\x06proto3"
+	"\tHeartbeat\x12'.minikv.coordinator.v1.HeartbeatRequest\x1a%.minikv.coordinator.v1.HeartbeatReply\x12R\n" +
+	"\x06Report\x12$.minikv.coordinator.v1.ReportRequest\x1a\".minikv.coordinator.v1.ReportReplyB\x16Z\x14minikv/proto/coordpbb\x06proto3"
 
 var (
 	file_coordinator_proto_rawDescOnce sync.Once
@@ -878,7 +1055,7 @@ func file_coordinator_proto_rawDescGZIP() []byte {
 	return file_coordinator_proto_rawDescData
 }
 
-var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_coordinator_proto_goTypes = []any{
 	(*StatusRequest)(nil),          // 0: minikv.coordinator.v1.StatusRequest
 	(*StatusReply)(nil),            // 1: minikv.coordinator.v1.StatusReply
@@ -890,37 +1067,43 @@ var file_coordinator_proto_goTypes = []any{
 	(*JoinReply)(nil),              // 7: minikv.coordinator.v1.JoinReply
 	(*HeartbeatRequest)(nil),       // 8: minikv.coordinator.v1.HeartbeatRequest
 	(*HeartbeatReply)(nil),         // 9: minikv.coordinator.v1.HeartbeatReply
-	(*metapb.Command)(nil),         // 10: minikv.meta.v1.Command
-	(*metapb.Query)(nil),           // 11: minikv.meta.v1.Query
-	(*metapb.RunStatesQuery)(nil),  // 12: minikv.meta.v1.RunStatesQuery
-	(*metapb.Result)(nil),          // 13: minikv.meta.v1.Result
-	(*metapb.Answer)(nil),          // 14: minikv.meta.v1.Answer
-	(*metapb.RunStatesAnswer)(nil), // 15: minikv.meta.v1.RunStatesAnswer
+	(*ReportRequest)(nil),          // 10: minikv.coordinator.v1.ReportRequest
+	(*Suspect)(nil),                // 11: minikv.coordinator.v1.Suspect
+	(*ReportReply)(nil),            // 12: minikv.coordinator.v1.ReportReply
+	(*metapb.Command)(nil),         // 13: minikv.meta.v1.Command
+	(*metapb.Query)(nil),           // 14: minikv.meta.v1.Query
+	(*metapb.RunStatesQuery)(nil),  // 15: minikv.meta.v1.RunStatesQuery
+	(*metapb.Result)(nil),          // 16: minikv.meta.v1.Result
+	(*metapb.Answer)(nil),          // 17: minikv.meta.v1.Answer
+	(*metapb.RunStatesAnswer)(nil), // 18: minikv.meta.v1.RunStatesAnswer
 }
 var file_coordinator_proto_depIdxs = []int32{
 	2,  // 0: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
 	5,  // 1: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
 	5,  // 2: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
 	5,  // 3: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	10, // 4: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
-	11, // 5: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
-	12, // 6: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
-	0,  // 7: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
-	3,  // 8: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
-	6,  // 9: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
-	8,  // 10: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
-	13, // 11: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
-	14, // 12: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
-	15, // 13: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
-	1,  // 14: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
-	4,  // 15: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
-	7,  // 16: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
-	9,  // 17: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
-	11, // [11:18] is the sub-list for method output_type
-	4,  // [4:11] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	11, // 4: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
+	13, // 5: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
+	14, // 6: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
+	15, // 7: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
+	0,  // 8: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
+	3,  // 9: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
+	6,  // 10: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
+	8,  // 11: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
+	10, // 12: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
+	16, // 13: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
+	17, // 14: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
+	18, // 15: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
+	1,  // 16: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
+	4,  // 17: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
+	7,  // 18: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
+	9,  // 19: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
+	12, // 20: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_proto_init() }
@@ -934,7 +1117,7 @@ func file_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_proto_rawDesc), len(file_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1334,11 +1334,14 @@ func (x *ShardRow) GetFlippedEpoch() uint64 {
 	return 0
 }
 
+// MissingRow is a replica that lacks a blob, or has it damaged.
 type MissingRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Blob          []byte                 `protobuf:"bytes,1,opt,name=blob,proto3" json:"blob,omitempty"`
 	Volume        uint32                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"`
 	SinceIndex    uint64                 `protobuf:"varint,3,opt,name=since_index,json=sinceIndex,proto3" json:"since_index,omitempty"`
+	SinceMs       int64                  `protobuf:"varint,4,opt,name=since_ms,json=sinceMs,proto3" json:"since_ms,omitempty"`
+	Reason        uint32                 `protobuf:"varint,5,opt,name=reason,proto3" json:"reason,omitempty"` // 0 not confirmed by its writer, 1 damaged, 2 found missing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1390,6 +1393,20 @@ func (x *MissingRow) GetVolume() uint32 {
 func (x *MissingRow) GetSinceIndex() uint64 {
 	if x != nil {
 		return x.SinceIndex
+	}
+	return 0
+}
+
+func (x *MissingRow) GetSinceMs() int64 {
+	if x != nil {
+		return x.SinceMs
+	}
+	return 0
+}
+
+func (x *MissingRow) GetReason() uint32 {
+	if x != nil {
+		return x.Reason
 	}
 	return 0
 }
@@ -1951,6 +1968,7 @@ type Command struct {
 	//	*Command_CancelJoin
 	//	*Command_ReleaseShard
 	//	*Command_SetRebalance
+	//	*Command_ReportMissing
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2285,6 +2303,15 @@ func (x *Command) GetSetRebalance() *SetRebalance {
 	return nil
 }
 
+func (x *Command) GetReportMissing() *ReportMissing {
+	if x != nil {
+		if x, ok := x.Op.(*Command_ReportMissing); ok {
+			return x.ReportMissing
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -2397,6 +2424,10 @@ type Command_SetRebalance struct {
 	SetRebalance *SetRebalance `protobuf:"bytes,66,opt,name=set_rebalance,json=setRebalance,proto3,oneof"`
 }
 
+type Command_ReportMissing struct {
+	ReportMissing *ReportMissing `protobuf:"bytes,80,opt,name=report_missing,json=reportMissing,proto3,oneof"`
+}
+
 func (*Command_OpenSession) isCommand_Op() {}
 
 func (*Command_RenewSession) isCommand_Op() {}
@@ -2450,6 +2481,8 @@ func (*Command_CancelJoin) isCommand_Op() {}
 func (*Command_ReleaseShard) isCommand_Op() {}
 
 func (*Command_SetRebalance) isCommand_Op() {}
+
+func (*Command_ReportMissing) isCommand_Op() {}
 
 // BucketRef is a bucket as it was authorized.
 type BucketRef struct {
@@ -4527,6 +4560,52 @@ func (x *ClearMissing) GetRows() []*MissingRow {
 	return nil
 }
 
+// ReportMissing says that replicas lack blobs or have them damaged. Rows of which the blob is not alive, the volume is no replica of
+// the shard, or which are known, are left out; the result counts the others.
+type ReportMissing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rows          []*MissingRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"` // blob, volume and reason
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportMissing) Reset() {
+	*x = ReportMissing{}
+	mi := &file_meta_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportMissing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportMissing) ProtoMessage() {}
+
+func (x *ReportMissing) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportMissing.ProtoReflect.Descriptor instead.
+func (*ReportMissing) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ReportMissing) GetRows() []*MissingRow {
+	if x != nil {
+		return x.Rows
+	}
+	return nil
+}
+
 type PruneCompleted struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	BeforeMs      int64                  `protobuf:"varint,1,opt,name=before_ms,json=beforeMs,proto3" json:"before_ms,omitempty"`
@@ -4537,7 +4616,7 @@ type PruneCompleted struct {
 
 func (x *PruneCompleted) Reset() {
 	*x = PruneCompleted{}
-	mi := &file_meta_proto_msgTypes[55]
+	mi := &file_meta_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4549,7 +4628,7 @@ func (x *PruneCompleted) String() string {
 func (*PruneCompleted) ProtoMessage() {}
 
 func (x *PruneCompleted) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[55]
+	mi := &file_meta_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4562,7 +4641,7 @@ func (x *PruneCompleted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PruneCompleted.ProtoReflect.Descriptor instead.
 func (*PruneCompleted) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{55}
+	return file_meta_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *PruneCompleted) GetBeforeMs() int64 {
@@ -4593,7 +4672,7 @@ type RegisterVolume struct {
 
 func (x *RegisterVolume) Reset() {
 	*x = RegisterVolume{}
-	mi := &file_meta_proto_msgTypes[56]
+	mi := &file_meta_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4605,7 +4684,7 @@ func (x *RegisterVolume) String() string {
 func (*RegisterVolume) ProtoMessage() {}
 
 func (x *RegisterVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[56]
+	mi := &file_meta_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4618,7 +4697,7 @@ func (x *RegisterVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterVolume.ProtoReflect.Descriptor instead.
 func (*RegisterVolume) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{56}
+	return file_meta_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *RegisterVolume) GetId() []byte {
@@ -4670,7 +4749,7 @@ type SetVolumeState struct {
 
 func (x *SetVolumeState) Reset() {
 	*x = SetVolumeState{}
-	mi := &file_meta_proto_msgTypes[57]
+	mi := &file_meta_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4682,7 +4761,7 @@ func (x *SetVolumeState) String() string {
 func (*SetVolumeState) ProtoMessage() {}
 
 func (x *SetVolumeState) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[57]
+	mi := &file_meta_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4695,7 +4774,7 @@ func (x *SetVolumeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetVolumeState.ProtoReflect.Descriptor instead.
 func (*SetVolumeState) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{57}
+	return file_meta_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SetVolumeState) GetNumber() uint32 {
@@ -4746,7 +4825,7 @@ type JoinShard struct {
 
 func (x *JoinShard) Reset() {
 	*x = JoinShard{}
-	mi := &file_meta_proto_msgTypes[58]
+	mi := &file_meta_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4758,7 +4837,7 @@ func (x *JoinShard) String() string {
 func (*JoinShard) ProtoMessage() {}
 
 func (x *JoinShard) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[58]
+	mi := &file_meta_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4771,7 +4850,7 @@ func (x *JoinShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinShard.ProtoReflect.Descriptor instead.
 func (*JoinShard) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{58}
+	return file_meta_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *JoinShard) GetShard() uint32 {
@@ -4813,7 +4892,7 @@ type FlipShard struct {
 
 func (x *FlipShard) Reset() {
 	*x = FlipShard{}
-	mi := &file_meta_proto_msgTypes[59]
+	mi := &file_meta_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4825,7 +4904,7 @@ func (x *FlipShard) String() string {
 func (*FlipShard) ProtoMessage() {}
 
 func (x *FlipShard) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[59]
+	mi := &file_meta_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4838,7 +4917,7 @@ func (x *FlipShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FlipShard.ProtoReflect.Descriptor instead.
 func (*FlipShard) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{59}
+	return file_meta_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *FlipShard) GetShard() uint32 {
@@ -4866,7 +4945,7 @@ type CancelJoin struct {
 
 func (x *CancelJoin) Reset() {
 	*x = CancelJoin{}
-	mi := &file_meta_proto_msgTypes[60]
+	mi := &file_meta_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4878,7 +4957,7 @@ func (x *CancelJoin) String() string {
 func (*CancelJoin) ProtoMessage() {}
 
 func (x *CancelJoin) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[60]
+	mi := &file_meta_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4891,7 +4970,7 @@ func (x *CancelJoin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelJoin.ProtoReflect.Descriptor instead.
 func (*CancelJoin) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{60}
+	return file_meta_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *CancelJoin) GetShard() uint32 {
@@ -4920,7 +4999,7 @@ type ReleaseShard struct {
 
 func (x *ReleaseShard) Reset() {
 	*x = ReleaseShard{}
-	mi := &file_meta_proto_msgTypes[61]
+	mi := &file_meta_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4932,7 +5011,7 @@ func (x *ReleaseShard) String() string {
 func (*ReleaseShard) ProtoMessage() {}
 
 func (x *ReleaseShard) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[61]
+	mi := &file_meta_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4945,7 +5024,7 @@ func (x *ReleaseShard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseShard.ProtoReflect.Descriptor instead.
 func (*ReleaseShard) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{61}
+	return file_meta_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ReleaseShard) GetShard() uint32 {
@@ -4981,7 +5060,7 @@ type SetRebalance struct {
 
 func (x *SetRebalance) Reset() {
 	*x = SetRebalance{}
-	mi := &file_meta_proto_msgTypes[62]
+	mi := &file_meta_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4993,7 +5072,7 @@ func (x *SetRebalance) String() string {
 func (*SetRebalance) ProtoMessage() {}
 
 func (x *SetRebalance) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[62]
+	mi := &file_meta_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5006,7 +5085,7 @@ func (x *SetRebalance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRebalance.ProtoReflect.Descriptor instead.
 func (*SetRebalance) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{62}
+	return file_meta_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SetRebalance) GetRunning() bool {
@@ -5058,7 +5137,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_meta_proto_msgTypes[63]
+	mi := &file_meta_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5070,7 +5149,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[63]
+	mi := &file_meta_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5083,7 +5162,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{63}
+	return file_meta_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Result) GetKind() uint32 {
@@ -5300,7 +5379,7 @@ type PutResult struct {
 
 func (x *PutResult) Reset() {
 	*x = PutResult{}
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5312,7 +5391,7 @@ func (x *PutResult) String() string {
 func (*PutResult) ProtoMessage() {}
 
 func (x *PutResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5325,7 +5404,7 @@ func (x *PutResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResult.ProtoReflect.Descriptor instead.
 func (*PutResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{64}
+	return file_meta_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *PutResult) GetVersion() []byte {
@@ -5411,7 +5490,7 @@ type DeleteResult struct {
 
 func (x *DeleteResult) Reset() {
 	*x = DeleteResult{}
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5423,7 +5502,7 @@ func (x *DeleteResult) String() string {
 func (*DeleteResult) ProtoMessage() {}
 
 func (x *DeleteResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5436,7 +5515,7 @@ func (x *DeleteResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResult.ProtoReflect.Descriptor instead.
 func (*DeleteResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{65}
+	return file_meta_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *DeleteResult) GetKind() uint32 {
@@ -5484,7 +5563,7 @@ type DeleteResults struct {
 
 func (x *DeleteResults) Reset() {
 	*x = DeleteResults{}
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5496,7 +5575,7 @@ func (x *DeleteResults) String() string {
 func (*DeleteResults) ProtoMessage() {}
 
 func (x *DeleteResults) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5509,7 +5588,7 @@ func (x *DeleteResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResults.ProtoReflect.Descriptor instead.
 func (*DeleteResults) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{66}
+	return file_meta_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *DeleteResults) GetResults() []*DeleteResult {
@@ -5537,7 +5616,7 @@ type BatchOpResult struct {
 
 func (x *BatchOpResult) Reset() {
 	*x = BatchOpResult{}
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5549,7 +5628,7 @@ func (x *BatchOpResult) String() string {
 func (*BatchOpResult) ProtoMessage() {}
 
 func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5562,7 +5641,7 @@ func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchOpResult.ProtoReflect.Descriptor instead.
 func (*BatchOpResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{67}
+	return file_meta_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *BatchOpResult) GetFound() bool {
@@ -5595,7 +5674,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5607,7 +5686,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5620,7 +5699,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{68}
+	return file_meta_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *BatchResult) GetResults() []*BatchOpResult {
@@ -5640,7 +5719,7 @@ type ReleaseResult struct {
 
 func (x *ReleaseResult) Reset() {
 	*x = ReleaseResult{}
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5652,7 +5731,7 @@ func (x *ReleaseResult) String() string {
 func (*ReleaseResult) ProtoMessage() {}
 
 func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5665,7 +5744,7 @@ func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResult.ProtoReflect.Descriptor instead.
 func (*ReleaseResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{69}
+	return file_meta_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *ReleaseResult) GetReleased() uint32 {
@@ -5700,6 +5779,7 @@ type Query struct {
 	//	*Query_Stats
 	//	*Query_Missing
 	//	*Query_MissingCounts
+	//	*Query_Runs
 	Q             isQuery_Q `protobuf_oneof:"q"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5707,7 +5787,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5719,7 +5799,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5732,7 +5812,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{70}
+	return file_meta_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Query) GetQ() isQuery_Q {
@@ -5868,6 +5948,15 @@ func (x *Query) GetMissingCounts() *MissingCountsQuery {
 	return nil
 }
 
+func (x *Query) GetRuns() *RunsQuery {
+	if x != nil {
+		if x, ok := x.Q.(*Query_Runs); ok {
+			return x.Runs
+		}
+	}
+	return nil
+}
+
 type isQuery_Q interface {
 	isQuery_Q()
 }
@@ -5928,6 +6017,10 @@ type Query_MissingCounts struct {
 	MissingCounts *MissingCountsQuery `protobuf:"bytes,30,opt,name=missing_counts,json=missingCounts,proto3,oneof"`
 }
 
+type Query_Runs struct {
+	Runs *RunsQuery `protobuf:"bytes,40,opt,name=runs,proto3,oneof"`
+}
+
 func (*Query_GetBucket) isQuery_Q() {}
 
 func (*Query_ListBuckets) isQuery_Q() {}
@@ -5956,6 +6049,8 @@ func (*Query_Missing) isQuery_Q() {}
 
 func (*Query_MissingCounts) isQuery_Q() {}
 
+func (*Query_Runs) isQuery_Q() {}
+
 // Answer to a query. Failures are errors of the call, not in here.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -5976,6 +6071,7 @@ type Answer struct {
 	//	*Answer_Stats
 	//	*Answer_Missing
 	//	*Answer_MissingCounts
+	//	*Answer_Runs
 	A             isAnswer_A `protobuf_oneof:"a"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5983,7 +6079,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5995,7 +6091,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6008,7 +6104,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{71}
+	return file_meta_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Answer) GetIndex() uint64 {
@@ -6151,6 +6247,15 @@ func (x *Answer) GetMissingCounts() *MissingCountsAnswer {
 	return nil
 }
 
+func (x *Answer) GetRuns() *RunsAnswer {
+	if x != nil {
+		if x, ok := x.A.(*Answer_Runs); ok {
+			return x.Runs
+		}
+	}
+	return nil
+}
+
 type isAnswer_A interface {
 	isAnswer_A()
 }
@@ -6211,6 +6316,10 @@ type Answer_MissingCounts struct {
 	MissingCounts *MissingCountsAnswer `protobuf:"bytes,30,opt,name=missing_counts,json=missingCounts,proto3,oneof"`
 }
 
+type Answer_Runs struct {
+	Runs *RunsAnswer `protobuf:"bytes,40,opt,name=runs,proto3,oneof"`
+}
+
 func (*Answer_Bucket) isAnswer_A() {}
 
 func (*Answer_ListBuckets) isAnswer_A() {}
@@ -6239,6 +6348,8 @@ func (*Answer_Missing) isAnswer_A() {}
 
 func (*Answer_MissingCounts) isAnswer_A() {}
 
+func (*Answer_Runs) isAnswer_A() {}
+
 type GetBucketQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -6248,7 +6359,7 @@ type GetBucketQuery struct {
 
 func (x *GetBucketQuery) Reset() {
 	*x = GetBucketQuery{}
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6260,7 +6371,7 @@ func (x *GetBucketQuery) String() string {
 func (*GetBucketQuery) ProtoMessage() {}
 
 func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6273,7 +6384,7 @@ func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBucketQuery.ProtoReflect.Descriptor instead.
 func (*GetBucketQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{72}
+	return file_meta_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GetBucketQuery) GetName() string {
@@ -6295,7 +6406,7 @@ type ListBucketsQuery struct {
 
 func (x *ListBucketsQuery) Reset() {
 	*x = ListBucketsQuery{}
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6307,7 +6418,7 @@ func (x *ListBucketsQuery) String() string {
 func (*ListBucketsQuery) ProtoMessage() {}
 
 func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6320,7 +6431,7 @@ func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsQuery.ProtoReflect.Descriptor instead.
 func (*ListBucketsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{73}
+	return file_meta_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *ListBucketsQuery) GetOwner() string {
@@ -6361,7 +6472,7 @@ type ListBucketsAnswer struct {
 
 func (x *ListBucketsAnswer) Reset() {
 	*x = ListBucketsAnswer{}
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6373,7 +6484,7 @@ func (x *ListBucketsAnswer) String() string {
 func (*ListBucketsAnswer) ProtoMessage() {}
 
 func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6386,7 +6497,7 @@ func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsAnswer.ProtoReflect.Descriptor instead.
 func (*ListBucketsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{74}
+	return file_meta_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *ListBucketsAnswer) GetBuckets() []*BucketRow {
@@ -6420,7 +6531,7 @@ type GetObjectQuery struct {
 
 func (x *GetObjectQuery) Reset() {
 	*x = GetObjectQuery{}
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6432,7 +6543,7 @@ func (x *GetObjectQuery) String() string {
 func (*GetObjectQuery) ProtoMessage() {}
 
 func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6445,7 +6556,7 @@ func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectQuery.ProtoReflect.Descriptor instead.
 func (*GetObjectQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{75}
+	return file_meta_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetObjectQuery) GetBucket() string {
@@ -6517,7 +6628,7 @@ type GetObjectAnswer struct {
 
 func (x *GetObjectAnswer) Reset() {
 	*x = GetObjectAnswer{}
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6529,7 +6640,7 @@ func (x *GetObjectAnswer) String() string {
 func (*GetObjectAnswer) ProtoMessage() {}
 
 func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6542,7 +6653,7 @@ func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectAnswer.ProtoReflect.Descriptor instead.
 func (*GetObjectAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{76}
+	return file_meta_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetObjectAnswer) GetBucket() *BucketRow {
@@ -6589,7 +6700,7 @@ type ListObjectsQuery struct {
 
 func (x *ListObjectsQuery) Reset() {
 	*x = ListObjectsQuery{}
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6601,7 +6712,7 @@ func (x *ListObjectsQuery) String() string {
 func (*ListObjectsQuery) ProtoMessage() {}
 
 func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6614,7 +6725,7 @@ func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsQuery.ProtoReflect.Descriptor instead.
 func (*ListObjectsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{77}
+	return file_meta_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListObjectsQuery) GetBucket() string {
@@ -6684,7 +6795,7 @@ type ListObjectsAnswer struct {
 
 func (x *ListObjectsAnswer) Reset() {
 	*x = ListObjectsAnswer{}
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6696,7 +6807,7 @@ func (x *ListObjectsAnswer) String() string {
 func (*ListObjectsAnswer) ProtoMessage() {}
 
 func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6709,7 +6820,7 @@ func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsAnswer.ProtoReflect.Descriptor instead.
 func (*ListObjectsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{78}
+	return file_meta_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ListObjectsAnswer) GetBucket() *BucketRow {
@@ -6744,7 +6855,7 @@ type ListEntry struct {
 
 func (x *ListEntry) Reset() {
 	*x = ListEntry{}
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6756,7 +6867,7 @@ func (x *ListEntry) String() string {
 func (*ListEntry) ProtoMessage() {}
 
 func (x *ListEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6769,7 +6880,7 @@ func (x *ListEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntry.ProtoReflect.Descriptor instead.
 func (*ListEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{79}
+	return file_meta_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListEntry) GetKey() string {
@@ -6797,7 +6908,7 @@ type GetUploadQuery struct {
 
 func (x *GetUploadQuery) Reset() {
 	*x = GetUploadQuery{}
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6809,7 +6920,7 @@ func (x *GetUploadQuery) String() string {
 func (*GetUploadQuery) ProtoMessage() {}
 
 func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6822,7 +6933,7 @@ func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadQuery.ProtoReflect.Descriptor instead.
 func (*GetUploadQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{80}
+	return file_meta_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *GetUploadQuery) GetBucket() string {
@@ -6857,7 +6968,7 @@ type GetUploadAnswer struct {
 
 func (x *GetUploadAnswer) Reset() {
 	*x = GetUploadAnswer{}
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6869,7 +6980,7 @@ func (x *GetUploadAnswer) String() string {
 func (*GetUploadAnswer) ProtoMessage() {}
 
 func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6882,7 +6993,7 @@ func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadAnswer.ProtoReflect.Descriptor instead.
 func (*GetUploadAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{81}
+	return file_meta_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *GetUploadAnswer) GetBucket() *BucketRow {
@@ -6919,7 +7030,7 @@ type ListPartsQuery struct {
 
 func (x *ListPartsQuery) Reset() {
 	*x = ListPartsQuery{}
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6931,7 +7042,7 @@ func (x *ListPartsQuery) String() string {
 func (*ListPartsQuery) ProtoMessage() {}
 
 func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6944,7 +7055,7 @@ func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsQuery.ProtoReflect.Descriptor instead.
 func (*ListPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{82}
+	return file_meta_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListPartsQuery) GetBucket() string {
@@ -6994,7 +7105,7 @@ type ListPartsAnswer struct {
 
 func (x *ListPartsAnswer) Reset() {
 	*x = ListPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7006,7 +7117,7 @@ func (x *ListPartsAnswer) String() string {
 func (*ListPartsAnswer) ProtoMessage() {}
 
 func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7019,7 +7130,7 @@ func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsAnswer.ProtoReflect.Descriptor instead.
 func (*ListPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{83}
+	return file_meta_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListPartsAnswer) GetBucket() *BucketRow {
@@ -7064,7 +7175,7 @@ type ListUploadsQuery struct {
 
 func (x *ListUploadsQuery) Reset() {
 	*x = ListUploadsQuery{}
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7076,7 +7187,7 @@ func (x *ListUploadsQuery) String() string {
 func (*ListUploadsQuery) ProtoMessage() {}
 
 func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7089,7 +7200,7 @@ func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsQuery.ProtoReflect.Descriptor instead.
 func (*ListUploadsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{84}
+	return file_meta_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListUploadsQuery) GetBucket() string {
@@ -7145,7 +7256,7 @@ type ListUploadsAnswer struct {
 
 func (x *ListUploadsAnswer) Reset() {
 	*x = ListUploadsAnswer{}
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7157,7 +7268,7 @@ func (x *ListUploadsAnswer) String() string {
 func (*ListUploadsAnswer) ProtoMessage() {}
 
 func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7170,7 +7281,7 @@ func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsAnswer.ProtoReflect.Descriptor instead.
 func (*ListUploadsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{85}
+	return file_meta_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListUploadsAnswer) GetBucket() *BucketRow {
@@ -7204,7 +7315,7 @@ type UploadEntry struct {
 
 func (x *UploadEntry) Reset() {
 	*x = UploadEntry{}
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7216,7 +7327,7 @@ func (x *UploadEntry) String() string {
 func (*UploadEntry) ProtoMessage() {}
 
 func (x *UploadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7229,7 +7340,7 @@ func (x *UploadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEntry.ProtoReflect.Descriptor instead.
 func (*UploadEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{86}
+	return file_meta_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *UploadEntry) GetCommonPrefix() string {
@@ -7258,7 +7369,7 @@ type BodyPartsQuery struct {
 
 func (x *BodyPartsQuery) Reset() {
 	*x = BodyPartsQuery{}
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7270,7 +7381,7 @@ func (x *BodyPartsQuery) String() string {
 func (*BodyPartsQuery) ProtoMessage() {}
 
 func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7283,7 +7394,7 @@ func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsQuery.ProtoReflect.Descriptor instead.
 func (*BodyPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{87}
+	return file_meta_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *BodyPartsQuery) GetBodyId() []byte {
@@ -7325,7 +7436,7 @@ type BodyPartsAnswer struct {
 
 func (x *BodyPartsAnswer) Reset() {
 	*x = BodyPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7337,7 +7448,7 @@ func (x *BodyPartsAnswer) String() string {
 func (*BodyPartsAnswer) ProtoMessage() {}
 
 func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7350,7 +7461,7 @@ func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsAnswer.ProtoReflect.Descriptor instead.
 func (*BodyPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{88}
+	return file_meta_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *BodyPartsAnswer) GetBody() *BodyRow {
@@ -7383,7 +7494,7 @@ type RunStatesQuery struct {
 
 func (x *RunStatesQuery) Reset() {
 	*x = RunStatesQuery{}
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7395,7 +7506,7 @@ func (x *RunStatesQuery) String() string {
 func (*RunStatesQuery) ProtoMessage() {}
 
 func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7408,7 +7519,7 @@ func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesQuery.ProtoReflect.Descriptor instead.
 func (*RunStatesQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{89}
+	return file_meta_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *RunStatesQuery) GetBases() [][]byte {
@@ -7422,13 +7533,15 @@ type RunState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	State         uint32                 `protobuf:"varint,1,opt,name=state,proto3" json:"state,omitempty"` // 0 none, 1 dying, 2 alive
 	Ranges        []*CounterRange        `protobuf:"bytes,2,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	BlobSize      uint32                 `protobuf:"varint,3,opt,name=blob_size,json=blobSize,proto3" json:"blob_size,omitempty"`
+	Length        uint64                 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"` // bytes of the run
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RunState) Reset() {
 	*x = RunState{}
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7440,7 +7553,7 @@ func (x *RunState) String() string {
 func (*RunState) ProtoMessage() {}
 
 func (x *RunState) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7453,7 +7566,7 @@ func (x *RunState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunState.ProtoReflect.Descriptor instead.
 func (*RunState) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{90}
+	return file_meta_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RunState) GetState() uint32 {
@@ -7470,6 +7583,20 @@ func (x *RunState) GetRanges() []*CounterRange {
 	return nil
 }
 
+func (x *RunState) GetBlobSize() uint32 {
+	if x != nil {
+		return x.BlobSize
+	}
+	return 0
+}
+
+func (x *RunState) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
 type RunStatesAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	States        []*RunState            `protobuf:"bytes,1,rep,name=states,proto3" json:"states,omitempty"`
@@ -7481,7 +7608,7 @@ type RunStatesAnswer struct {
 
 func (x *RunStatesAnswer) Reset() {
 	*x = RunStatesAnswer{}
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7493,7 +7620,7 @@ func (x *RunStatesAnswer) String() string {
 func (*RunStatesAnswer) ProtoMessage() {}
 
 func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7506,7 +7633,7 @@ func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesAnswer.ProtoReflect.Descriptor instead.
 func (*RunStatesAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{91}
+	return file_meta_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RunStatesAnswer) GetStates() []*RunState {
@@ -7538,7 +7665,7 @@ type LayoutQuery struct {
 
 func (x *LayoutQuery) Reset() {
 	*x = LayoutQuery{}
-	mi := &file_meta_proto_msgTypes[92]
+	mi := &file_meta_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7550,7 +7677,7 @@ func (x *LayoutQuery) String() string {
 func (*LayoutQuery) ProtoMessage() {}
 
 func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[92]
+	mi := &file_meta_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7563,7 +7690,7 @@ func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayoutQuery.ProtoReflect.Descriptor instead.
 func (*LayoutQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{92}
+	return file_meta_proto_rawDescGZIP(), []int{93}
 }
 
 // Layout is what a gateway needs to place blobs.
@@ -7580,7 +7707,7 @@ type Layout struct {
 
 func (x *Layout) Reset() {
 	*x = Layout{}
-	mi := &file_meta_proto_msgTypes[93]
+	mi := &file_meta_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7592,7 +7719,7 @@ func (x *Layout) String() string {
 func (*Layout) ProtoMessage() {}
 
 func (x *Layout) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[93]
+	mi := &file_meta_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7605,7 +7732,7 @@ func (x *Layout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layout.ProtoReflect.Descriptor instead.
 func (*Layout) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{93}
+	return file_meta_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Layout) GetCluster() *ClusterRow {
@@ -7654,7 +7781,7 @@ type QueueQuery struct {
 
 func (x *QueueQuery) Reset() {
 	*x = QueueQuery{}
-	mi := &file_meta_proto_msgTypes[94]
+	mi := &file_meta_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7666,7 +7793,7 @@ func (x *QueueQuery) String() string {
 func (*QueueQuery) ProtoMessage() {}
 
 func (x *QueueQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[94]
+	mi := &file_meta_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7679,7 +7806,7 @@ func (x *QueueQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueQuery.ProtoReflect.Descriptor instead.
 func (*QueueQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{94}
+	return file_meta_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *QueueQuery) GetAfter() []byte {
@@ -7706,7 +7833,7 @@ type QueueEntry struct {
 
 func (x *QueueEntry) Reset() {
 	*x = QueueEntry{}
-	mi := &file_meta_proto_msgTypes[95]
+	mi := &file_meta_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7718,7 +7845,7 @@ func (x *QueueEntry) String() string {
 func (*QueueEntry) ProtoMessage() {}
 
 func (x *QueueEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[95]
+	mi := &file_meta_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7731,7 +7858,7 @@ func (x *QueueEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueEntry.ProtoReflect.Descriptor instead.
 func (*QueueEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{95}
+	return file_meta_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *QueueEntry) GetKey() []byte {
@@ -7757,7 +7884,7 @@ type QueueAnswer struct {
 
 func (x *QueueAnswer) Reset() {
 	*x = QueueAnswer{}
-	mi := &file_meta_proto_msgTypes[96]
+	mi := &file_meta_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7769,7 +7896,7 @@ func (x *QueueAnswer) String() string {
 func (*QueueAnswer) ProtoMessage() {}
 
 func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[96]
+	mi := &file_meta_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7782,7 +7909,7 @@ func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueAnswer.ProtoReflect.Descriptor instead.
 func (*QueueAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{96}
+	return file_meta_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *QueueAnswer) GetEntries() []*QueueEntry {
@@ -7800,7 +7927,7 @@ type StatsQuery struct {
 
 func (x *StatsQuery) Reset() {
 	*x = StatsQuery{}
-	mi := &file_meta_proto_msgTypes[97]
+	mi := &file_meta_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7812,7 +7939,7 @@ func (x *StatsQuery) String() string {
 func (*StatsQuery) ProtoMessage() {}
 
 func (x *StatsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[97]
+	mi := &file_meta_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7825,7 +7952,7 @@ func (x *StatsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsQuery.ProtoReflect.Descriptor instead.
 func (*StatsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{97}
+	return file_meta_proto_rawDescGZIP(), []int{98}
 }
 
 type StatsAnswer struct {
@@ -7843,7 +7970,7 @@ type StatsAnswer struct {
 
 func (x *StatsAnswer) Reset() {
 	*x = StatsAnswer{}
-	mi := &file_meta_proto_msgTypes[98]
+	mi := &file_meta_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7855,7 +7982,7 @@ func (x *StatsAnswer) String() string {
 func (*StatsAnswer) ProtoMessage() {}
 
 func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[98]
+	mi := &file_meta_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7868,7 +7995,7 @@ func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsAnswer.ProtoReflect.Descriptor instead.
 func (*StatsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{98}
+	return file_meta_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *StatsAnswer) GetBuckets() uint64 {
@@ -7923,15 +8050,16 @@ func (x *StatsAnswer) GetSessions() uint64 {
 // MissingQuery pages through the replicas that lack a blob, in the order of blob ids.
 type MissingQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	After         *MissingRow            `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"` // exclusive; unset: from the start
-	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	After         *MissingRow            `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`       // exclusive; unset: from the start
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`      // rows that are looked at
+	Skip          []uint32               `protobuf:"varint,3,rep,packed,name=skip,proto3" json:"skip,omitempty"` // volumes whose rows are left out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MissingQuery) Reset() {
 	*x = MissingQuery{}
-	mi := &file_meta_proto_msgTypes[99]
+	mi := &file_meta_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7943,7 +8071,7 @@ func (x *MissingQuery) String() string {
 func (*MissingQuery) ProtoMessage() {}
 
 func (x *MissingQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[99]
+	mi := &file_meta_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7956,7 +8084,7 @@ func (x *MissingQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingQuery.ProtoReflect.Descriptor instead.
 func (*MissingQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{99}
+	return file_meta_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *MissingQuery) GetAfter() *MissingRow {
@@ -7973,16 +8101,24 @@ func (x *MissingQuery) GetLimit() uint32 {
 	return 0
 }
 
+func (x *MissingQuery) GetSkip() []uint32 {
+	if x != nil {
+		return x.Skip
+	}
+	return nil
+}
+
 type MissingAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rows          []*MissingRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
+	Next          *MissingRow            `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // the last that was looked at; unset: there are no more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MissingAnswer) Reset() {
 	*x = MissingAnswer{}
-	mi := &file_meta_proto_msgTypes[100]
+	mi := &file_meta_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7994,7 +8130,7 @@ func (x *MissingAnswer) String() string {
 func (*MissingAnswer) ProtoMessage() {}
 
 func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[100]
+	mi := &file_meta_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8007,12 +8143,140 @@ func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingAnswer.ProtoReflect.Descriptor instead.
 func (*MissingAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{100}
+	return file_meta_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *MissingAnswer) GetRows() []*MissingRow {
 	if x != nil {
 		return x.Rows
+	}
+	return nil
+}
+
+func (x *MissingAnswer) GetNext() *MissingRow {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// RunsQuery pages through the runs that are alive, in the order of their bases.
+type RunsQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`  // exclusive; empty: from the start
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // runs that are looked at
+	Blobs         uint32                 `protobuf:"varint,3,opt,name=blobs,proto3" json:"blobs,omitempty"` // the page ends with the run that brings it to so many blobs
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // runs of older epochs are left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunsQuery) Reset() {
+	*x = RunsQuery{}
+	mi := &file_meta_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunsQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunsQuery) ProtoMessage() {}
+
+func (x *RunsQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunsQuery.ProtoReflect.Descriptor instead.
+func (*RunsQuery) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{102}
+}
+
+func (x *RunsQuery) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *RunsQuery) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *RunsQuery) GetBlobs() uint32 {
+	if x != nil {
+		return x.Blobs
+	}
+	return 0
+}
+
+func (x *RunsQuery) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+type RunsAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Runs          []*Run                 `protobuf:"bytes,1,rep,name=runs,proto3" json:"runs,omitempty"`
+	Next          []byte                 `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // the last that was looked at; empty: there are no more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RunsAnswer) Reset() {
+	*x = RunsAnswer{}
+	mi := &file_meta_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RunsAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RunsAnswer) ProtoMessage() {}
+
+func (x *RunsAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RunsAnswer.ProtoReflect.Descriptor instead.
+func (*RunsAnswer) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *RunsAnswer) GetRuns() []*Run {
+	if x != nil {
+		return x.Runs
+	}
+	return nil
+}
+
+func (x *RunsAnswer) GetNext() []byte {
+	if x != nil {
+		return x.Next
 	}
 	return nil
 }
@@ -8026,7 +8290,7 @@ type MissingCountsQuery struct {
 
 func (x *MissingCountsQuery) Reset() {
 	*x = MissingCountsQuery{}
-	mi := &file_meta_proto_msgTypes[101]
+	mi := &file_meta_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8038,7 +8302,7 @@ func (x *MissingCountsQuery) String() string {
 func (*MissingCountsQuery) ProtoMessage() {}
 
 func (x *MissingCountsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[101]
+	mi := &file_meta_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8051,7 +8315,7 @@ func (x *MissingCountsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCountsQuery.ProtoReflect.Descriptor instead.
 func (*MissingCountsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{101}
+	return file_meta_proto_rawDescGZIP(), []int{104}
 }
 
 type MissingCount struct {
@@ -8066,7 +8330,7 @@ type MissingCount struct {
 
 func (x *MissingCount) Reset() {
 	*x = MissingCount{}
-	mi := &file_meta_proto_msgTypes[102]
+	mi := &file_meta_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8078,7 +8342,7 @@ func (x *MissingCount) String() string {
 func (*MissingCount) ProtoMessage() {}
 
 func (x *MissingCount) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[102]
+	mi := &file_meta_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8091,7 +8355,7 @@ func (x *MissingCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCount.ProtoReflect.Descriptor instead.
 func (*MissingCount) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{102}
+	return file_meta_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *MissingCount) GetPool() uint32 {
@@ -8131,7 +8395,7 @@ type MissingCountsAnswer struct {
 
 func (x *MissingCountsAnswer) Reset() {
 	*x = MissingCountsAnswer{}
-	mi := &file_meta_proto_msgTypes[103]
+	mi := &file_meta_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8143,7 +8407,7 @@ func (x *MissingCountsAnswer) String() string {
 func (*MissingCountsAnswer) ProtoMessage() {}
 
 func (x *MissingCountsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[103]
+	mi := &file_meta_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8156,7 +8420,7 @@ func (x *MissingCountsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCountsAnswer.ProtoReflect.Descriptor instead.
 func (*MissingCountsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{103}
+	return file_meta_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *MissingCountsAnswer) GetCounts() []*MissingCount {
@@ -8293,13 +8557,15 @@ const file_meta_proto_rawDesc = "" +
 	"\amembers\x18\x03 \x03(\rR\amembers\x12\x18\n" +
 	"\ajoining\x18\x04 \x03(\rR\ajoining\x12\x18\n" +
 	"\aleaving\x18\x05 \x03(\rR\aleaving\x12#\n" +
-	"\rflipped_epoch\x18\x06 \x01(\x04R\fflippedEpoch\"Y\n" +
+	"\rflipped_epoch\x18\x06 \x01(\x04R\fflippedEpoch\"\x8c\x01\n" +
 	"\n" +
 	"MissingRow\x12\x12\n" +
 	"\x04blob\x18\x01 \x01(\fR\x04blob\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x1f\n" +
 	"\vsince_index\x18\x03 \x01(\x04R\n" +
-	"sinceIndex\"t\n" +
+	"sinceIndex\x12\x19\n" +
+	"\bsince_ms\x18\x04 \x01(\x03R\asinceMs\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\rR\x06reason\"t\n" +
 	"\aPoolRow\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12 \n" +
@@ -8345,7 +8611,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fopened_epoch\x18\x03 \x01(\x04R\vopenedEpoch\"R\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x123\n" +
-	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\xc7\x0f\n" +
+	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\x8f\x10\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1a\n" +
@@ -8386,7 +8652,8 @@ const file_meta_proto_rawDesc = "" +
 	"\vcancel_join\x18@ \x01(\v2\x1a.minikv.meta.v1.CancelJoinH\x00R\n" +
 	"cancelJoin\x12C\n" +
 	"\rrelease_shard\x18A \x01(\v2\x1c.minikv.meta.v1.ReleaseShardH\x00R\freleaseShard\x12C\n" +
-	"\rset_rebalance\x18B \x01(\v2\x1c.minikv.meta.v1.SetRebalanceH\x00R\fsetRebalanceB\x04\n" +
+	"\rset_rebalance\x18B \x01(\v2\x1c.minikv.meta.v1.SetRebalanceH\x00R\fsetRebalance\x12F\n" +
+	"\x0ereport_missing\x18P \x01(\v2\x1d.minikv.meta.v1.ReportMissingH\x00R\rreportMissingB\x04\n" +
 	"\x02op\"/\n" +
 	"\tBucketRef\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
@@ -8564,6 +8831,8 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"queue_keys\x18\x01 \x03(\fR\tqueueKeys\">\n" +
 	"\fClearMissing\x12.\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"?\n" +
+	"\rReportMissing\x12.\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"C\n" +
 	"\x0ePruneCompleted\x12\x1b\n" +
 	"\tbefore_ms\x18\x01 \x01(\x03R\bbeforeMs\x12\x14\n" +
@@ -8658,7 +8927,7 @@ const file_meta_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2\x1d.minikv.meta.v1.BatchOpResultR\aresults\"?\n" +
 	"\rReleaseResult\x12\x1a\n" +
 	"\breleased\x18\x01 \x01(\rR\breleased\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"\x8d\a\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\xbe\a\n" +
 	"\x05Query\x12?\n" +
 	"\n" +
 	"get_bucket\x18\x01 \x01(\v2\x1e.minikv.meta.v1.GetBucketQueryH\x00R\tgetBucket\x12E\n" +
@@ -8680,8 +8949,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x05queue\x18\v \x01(\v2\x1a.minikv.meta.v1.QueueQueryH\x00R\x05queue\x122\n" +
 	"\x05stats\x18\f \x01(\v2\x1a.minikv.meta.v1.StatsQueryH\x00R\x05stats\x128\n" +
 	"\amissing\x18\r \x01(\v2\x1c.minikv.meta.v1.MissingQueryH\x00R\amissing\x12K\n" +
-	"\x0emissing_counts\x18\x1e \x01(\v2\".minikv.meta.v1.MissingCountsQueryH\x00R\rmissingCountsB\x03\n" +
-	"\x01q\"\x9f\a\n" +
+	"\x0emissing_counts\x18\x1e \x01(\v2\".minikv.meta.v1.MissingCountsQueryH\x00R\rmissingCounts\x12/\n" +
+	"\x04runs\x18( \x01(\v2\x19.minikv.meta.v1.RunsQueryH\x00R\x04runsB\x03\n" +
+	"\x01q\"\xd1\a\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x123\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x19.minikv.meta.v1.BucketRowH\x00R\x06bucket\x12F\n" +
@@ -8703,7 +8973,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x05queue\x18\f \x01(\v2\x1b.minikv.meta.v1.QueueAnswerH\x00R\x05queue\x123\n" +
 	"\x05stats\x18\r \x01(\v2\x1b.minikv.meta.v1.StatsAnswerH\x00R\x05stats\x129\n" +
 	"\amissing\x18\x0e \x01(\v2\x1d.minikv.meta.v1.MissingAnswerH\x00R\amissing\x12L\n" +
-	"\x0emissing_counts\x18\x1e \x01(\v2#.minikv.meta.v1.MissingCountsAnswerH\x00R\rmissingCountsB\x03\n" +
+	"\x0emissing_counts\x18\x1e \x01(\v2#.minikv.meta.v1.MissingCountsAnswerH\x00R\rmissingCounts\x120\n" +
+	"\x04runs\x18( \x01(\v2\x1a.minikv.meta.v1.RunsAnswerH\x00R\x04runsB\x03\n" +
 	"\x01a\"$\n" +
 	"\x0eGetBucketQuery\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"l\n" +
@@ -8793,10 +9064,12 @@ const file_meta_proto_rawDesc = "" +
 	"\x05parts\x18\x02 \x03(\v2\x17.minikv.meta.v1.PartRowR\x05parts\x12\x12\n" +
 	"\x04more\x18\x03 \x01(\bR\x04more\"&\n" +
 	"\x0eRunStatesQuery\x12\x14\n" +
-	"\x05bases\x18\x01 \x03(\fR\x05bases\"V\n" +
+	"\x05bases\x18\x01 \x03(\fR\x05bases\"\x8b\x01\n" +
 	"\bRunState\x12\x14\n" +
 	"\x05state\x18\x01 \x01(\rR\x05state\x124\n" +
-	"\x06ranges\x18\x02 \x03(\v2\x1c.minikv.meta.v1.CounterRangeR\x06ranges\"\x82\x01\n" +
+	"\x06ranges\x18\x02 \x03(\v2\x1c.minikv.meta.v1.CounterRangeR\x06ranges\x12\x1b\n" +
+	"\tblob_size\x18\x03 \x01(\rR\bblobSize\x12\x16\n" +
+	"\x06length\x18\x04 \x01(\x04R\x06length\"\x82\x01\n" +
 	"\x0fRunStatesAnswer\x120\n" +
 	"\x06states\x18\x01 \x03(\v2\x18.minikv.meta.v1.RunStateR\x06states\x12\x18\n" +
 	"\ahorizon\x18\x02 \x01(\x04R\ahorizon\x12#\n" +
@@ -8827,12 +9100,23 @@ const file_meta_proto_rawDesc = "" +
 	"\auploads\x18\x04 \x01(\x04R\auploads\x12\x16\n" +
 	"\x06queued\x18\x05 \x01(\x04R\x06queued\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1a\n" +
-	"\bsessions\x18\a \x01(\x04R\bsessions\"V\n" +
+	"\bsessions\x18\a \x01(\x04R\bsessions\"j\n" +
 	"\fMissingQuery\x120\n" +
 	"\x05after\x18\x01 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x05after\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"?\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04skip\x18\x03 \x03(\rR\x04skip\"o\n" +
 	"\rMissingAnswer\x12.\n" +
-	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"\x14\n" +
+	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\x12.\n" +
+	"\x04next\x18\x02 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x04next\"c\n" +
+	"\tRunsQuery\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +
+	"\x05blobs\x18\x03 \x01(\rR\x05blobs\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\"I\n" +
+	"\n" +
+	"RunsAnswer\x12'\n" +
+	"\x04runs\x18\x01 \x03(\v2\x13.minikv.meta.v1.RunR\x04runs\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\fR\x04next\"\x14\n" +
 	"\x12MissingCountsQuery\"f\n" +
 	"\fMissingCount\x12\x12\n" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x14\n" +
@@ -8860,7 +9144,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 107)
 var file_meta_proto_goTypes = []any{
 	(Versioning)(0),             // 0: minikv.meta.v1.Versioning
 	(*CounterRange)(nil),        // 1: minikv.meta.v1.CounterRange
@@ -8918,55 +9202,58 @@ var file_meta_proto_goTypes = []any{
 	(*ReleaseParts)(nil),        // 53: minikv.meta.v1.ReleaseParts
 	(*CollectRuns)(nil),         // 54: minikv.meta.v1.CollectRuns
 	(*ClearMissing)(nil),        // 55: minikv.meta.v1.ClearMissing
-	(*PruneCompleted)(nil),      // 56: minikv.meta.v1.PruneCompleted
-	(*RegisterVolume)(nil),      // 57: minikv.meta.v1.RegisterVolume
-	(*SetVolumeState)(nil),      // 58: minikv.meta.v1.SetVolumeState
-	(*JoinShard)(nil),           // 59: minikv.meta.v1.JoinShard
-	(*FlipShard)(nil),           // 60: minikv.meta.v1.FlipShard
-	(*CancelJoin)(nil),          // 61: minikv.meta.v1.CancelJoin
-	(*ReleaseShard)(nil),        // 62: minikv.meta.v1.ReleaseShard
-	(*SetRebalance)(nil),        // 63: minikv.meta.v1.SetRebalance
-	(*Result)(nil),              // 64: minikv.meta.v1.Result
-	(*PutResult)(nil),           // 65: minikv.meta.v1.PutResult
-	(*DeleteResult)(nil),        // 66: minikv.meta.v1.DeleteResult
-	(*DeleteResults)(nil),       // 67: minikv.meta.v1.DeleteResults
-	(*BatchOpResult)(nil),       // 68: minikv.meta.v1.BatchOpResult
-	(*BatchResult)(nil),         // 69: minikv.meta.v1.BatchResult
-	(*ReleaseResult)(nil),       // 70: minikv.meta.v1.ReleaseResult
-	(*Query)(nil),               // 71: minikv.meta.v1.Query
-	(*Answer)(nil),              // 72: minikv.meta.v1.Answer
-	(*GetBucketQuery)(nil),      // 73: minikv.meta.v1.GetBucketQuery
-	(*ListBucketsQuery)(nil),    // 74: minikv.meta.v1.ListBucketsQuery
-	(*ListBucketsAnswer)(nil),   // 75: minikv.meta.v1.ListBucketsAnswer
-	(*GetObjectQuery)(nil),      // 76: minikv.meta.v1.GetObjectQuery
-	(*GetObjectAnswer)(nil),     // 77: minikv.meta.v1.GetObjectAnswer
-	(*ListObjectsQuery)(nil),    // 78: minikv.meta.v1.ListObjectsQuery
-	(*ListObjectsAnswer)(nil),   // 79: minikv.meta.v1.ListObjectsAnswer
-	(*ListEntry)(nil),           // 80: minikv.meta.v1.ListEntry
-	(*GetUploadQuery)(nil),      // 81: minikv.meta.v1.GetUploadQuery
-	(*GetUploadAnswer)(nil),     // 82: minikv.meta.v1.GetUploadAnswer
-	(*ListPartsQuery)(nil),      // 83: minikv.meta.v1.ListPartsQuery
-	(*ListPartsAnswer)(nil),     // 84: minikv.meta.v1.ListPartsAnswer
-	(*ListUploadsQuery)(nil),    // 85: minikv.meta.v1.ListUploadsQuery
-	(*ListUploadsAnswer)(nil),   // 86: minikv.meta.v1.ListUploadsAnswer
-	(*UploadEntry)(nil),         // 87: minikv.meta.v1.UploadEntry
-	(*BodyPartsQuery)(nil),      // 88: minikv.meta.v1.BodyPartsQuery
-	(*BodyPartsAnswer)(nil),     // 89: minikv.meta.v1.BodyPartsAnswer
-	(*RunStatesQuery)(nil),      // 90: minikv.meta.v1.RunStatesQuery
-	(*RunState)(nil),            // 91: minikv.meta.v1.RunState
-	(*RunStatesAnswer)(nil),     // 92: minikv.meta.v1.RunStatesAnswer
-	(*LayoutQuery)(nil),         // 93: minikv.meta.v1.LayoutQuery
-	(*Layout)(nil),              // 94: minikv.meta.v1.Layout
-	(*QueueQuery)(nil),          // 95: minikv.meta.v1.QueueQuery
-	(*QueueEntry)(nil),          // 96: minikv.meta.v1.QueueEntry
-	(*QueueAnswer)(nil),         // 97: minikv.meta.v1.QueueAnswer
-	(*StatsQuery)(nil),          // 98: minikv.meta.v1.StatsQuery
-	(*StatsAnswer)(nil),         // 99: minikv.meta.v1.StatsAnswer
-	(*MissingQuery)(nil),        // 100: minikv.meta.v1.MissingQuery
-	(*MissingAnswer)(nil),       // 101: minikv.meta.v1.MissingAnswer
-	(*MissingCountsQuery)(nil),  // 102: minikv.meta.v1.MissingCountsQuery
-	(*MissingCount)(nil),        // 103: minikv.meta.v1.MissingCount
-	(*MissingCountsAnswer)(nil), // 104: minikv.meta.v1.MissingCountsAnswer
+	(*ReportMissing)(nil),       // 56: minikv.meta.v1.ReportMissing
+	(*PruneCompleted)(nil),      // 57: minikv.meta.v1.PruneCompleted
+	(*RegisterVolume)(nil),      // 58: minikv.meta.v1.RegisterVolume
+	(*SetVolumeState)(nil),      // 59: minikv.meta.v1.SetVolumeState
+	(*JoinShard)(nil),           // 60: minikv.meta.v1.JoinShard
+	(*FlipShard)(nil),           // 61: minikv.meta.v1.FlipShard
+	(*CancelJoin)(nil),          // 62: minikv.meta.v1.CancelJoin
+	(*ReleaseShard)(nil),        // 63: minikv.meta.v1.ReleaseShard
+	(*SetRebalance)(nil),        // 64: minikv.meta.v1.SetRebalance
+	(*Result)(nil),              // 65: minikv.meta.v1.Result
+	(*PutResult)(nil),           // 66: minikv.meta.v1.PutResult
+	(*DeleteResult)(nil),        // 67: minikv.meta.v1.DeleteResult
+	(*DeleteResults)(nil),       // 68: minikv.meta.v1.DeleteResults
+	(*BatchOpResult)(nil),       // 69: minikv.meta.v1.BatchOpResult
+	(*BatchResult)(nil),         // 70: minikv.meta.v1.BatchResult
+	(*ReleaseResult)(nil),       // 71: minikv.meta.v1.ReleaseResult
+	(*Query)(nil),               // 72: minikv.meta.v1.Query
+	(*Answer)(nil),              // 73: minikv.meta.v1.Answer
+	(*GetBucketQuery)(nil),      // 74: minikv.meta.v1.GetBucketQuery
+	(*ListBucketsQuery)(nil),    // 75: minikv.meta.v1.ListBucketsQuery
+	(*ListBucketsAnswer)(nil),   // 76: minikv.meta.v1.ListBucketsAnswer
+	(*GetObjectQuery)(nil),      // 77: minikv.meta.v1.GetObjectQuery
+	(*GetObjectAnswer)(nil),     // 78: minikv.meta.v1.GetObjectAnswer
+	(*ListObjectsQuery)(nil),    // 79: minikv.meta.v1.ListObjectsQuery
+	(*ListObjectsAnswer)(nil),   // 80: minikv.meta.v1.ListObjectsAnswer
+	(*ListEntry)(nil),           // 81: minikv.meta.v1.ListEntry
+	(*GetUploadQuery)(nil),      // 82: minikv.meta.v1.GetUploadQuery
+	(*GetUploadAnswer)(nil),     // 83: minikv.meta.v1.GetUploadAnswer
+	(*ListPartsQuery)(nil),      // 84: minikv.meta.v1.ListPartsQuery
+	(*ListPartsAnswer)(nil),     // 85: minikv.meta.v1.ListPartsAnswer
+	(*ListUploadsQuery)(nil),    // 86: minikv.meta.v1.ListUploadsQuery
+	(*ListUploadsAnswer)(nil),   // 87: minikv.meta.v1.ListUploadsAnswer
+	(*UploadEntry)(nil),         // 88: minikv.meta.v1.UploadEntry
+	(*BodyPartsQuery)(nil),      // 89: minikv.meta.v1.BodyPartsQuery
+	(*BodyPartsAnswer)(nil),     // 90: minikv.meta.v1.BodyPartsAnswer
+	(*RunStatesQuery)(nil),      // 91: minikv.meta.v1.RunStatesQuery
+	(*RunState)(nil),            // 92: minikv.meta.v1.RunState
+	(*RunStatesAnswer)(nil),     // 93: minikv.meta.v1.RunStatesAnswer
+	(*LayoutQuery)(nil),         // 94: minikv.meta.v1.LayoutQuery
+	(*Layout)(nil),              // 95: minikv.meta.v1.Layout
+	(*QueueQuery)(nil),          // 96: minikv.meta.v1.QueueQuery
+	(*QueueEntry)(nil),          // 97: minikv.meta.v1.QueueEntry
+	(*QueueAnswer)(nil),         // 98: minikv.meta.v1.QueueAnswer
+	(*StatsQuery)(nil),          // 99: minikv.meta.v1.StatsQuery
+	(*StatsAnswer)(nil),         // 100: minikv.meta.v1.StatsAnswer
+	(*MissingQuery)(nil),        // 101: minikv.meta.v1.MissingQuery
+	(*MissingAnswer)(nil),       // 102: minikv.meta.v1.MissingAnswer
+	(*RunsQuery)(nil),           // 103: minikv.meta.v1.RunsQuery
+	(*RunsAnswer)(nil),          // 104: minikv.meta.v1.RunsAnswer
+	(*MissingCountsQuery)(nil),  // 105: minikv.meta.v1.MissingCountsQuery
+	(*MissingCount)(nil),        // 106: minikv.meta.v1.MissingCount
+	(*MissingCountsAnswer)(nil), // 107: minikv.meta.v1.MissingCountsAnswer
 }
 var file_meta_proto_depIdxs = []int32{
 	1,   // 0: minikv.meta.v1.Run.ranges:type_name -> minikv.meta.v1.CounterRange
@@ -8981,7 +9268,7 @@ var file_meta_proto_depIdxs = []int32{
 	4,   // 9: minikv.meta.v1.UploadRow.tags:type_name -> minikv.meta.v1.Pair
 	5,   // 10: minikv.meta.v1.PartRow.checksums:type_name -> minikv.meta.v1.Checksum
 	3,   // 11: minikv.meta.v1.PartRow.slices:type_name -> minikv.meta.v1.Slice
-	65,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
+	66,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
 	2,   // 13: minikv.meta.v1.RunRow.run:type_name -> minikv.meta.v1.Run
 	2,   // 14: minikv.meta.v1.QueueRow.run:type_name -> minikv.meta.v1.Run
 	24,  // 15: minikv.meta.v1.Entry.commands:type_name -> minikv.meta.v1.Command
@@ -9004,143 +9291,149 @@ var file_meta_proto_depIdxs = []int32{
 	53,  // 32: minikv.meta.v1.Command.release_parts:type_name -> minikv.meta.v1.ReleaseParts
 	54,  // 33: minikv.meta.v1.Command.collect_runs:type_name -> minikv.meta.v1.CollectRuns
 	55,  // 34: minikv.meta.v1.Command.clear_missing:type_name -> minikv.meta.v1.ClearMissing
-	56,  // 35: minikv.meta.v1.Command.prune_completed:type_name -> minikv.meta.v1.PruneCompleted
-	57,  // 36: minikv.meta.v1.Command.register_volume:type_name -> minikv.meta.v1.RegisterVolume
-	58,  // 37: minikv.meta.v1.Command.set_volume_state:type_name -> minikv.meta.v1.SetVolumeState
-	59,  // 38: minikv.meta.v1.Command.join_shard:type_name -> minikv.meta.v1.JoinShard
-	60,  // 39: minikv.meta.v1.Command.flip_shard:type_name -> minikv.meta.v1.FlipShard
-	61,  // 40: minikv.meta.v1.Command.cancel_join:type_name -> minikv.meta.v1.CancelJoin
-	62,  // 41: minikv.meta.v1.Command.release_shard:type_name -> minikv.meta.v1.ReleaseShard
-	63,  // 42: minikv.meta.v1.Command.set_rebalance:type_name -> minikv.meta.v1.SetRebalance
-	2,   // 43: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
-	27,  // 44: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
-	28,  // 45: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
-	17,  // 46: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
-	18,  // 47: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
-	15,  // 48: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
-	25,  // 49: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
-	5,   // 50: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
-	6,   // 51: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 52: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 53: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 54: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
-	36,  // 55: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
-	26,  // 56: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
-	25,  // 57: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
-	39,  // 58: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
-	29,  // 59: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
-	25,  // 60: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 61: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
-	40,  // 62: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
-	25,  // 63: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 64: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
-	6,   // 65: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 66: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
-	5,   // 67: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
-	25,  // 68: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
-	4,   // 69: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 70: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
-	6,   // 71: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 72: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 73: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
-	44,  // 74: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
-	5,   // 75: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
-	26,  // 76: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
-	44,  // 77: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
-	40,  // 78: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
-	5,   // 79: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
-	5,   // 80: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
-	44,  // 81: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	47,  // 82: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
-	29,  // 83: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
-	5,   // 84: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
-	44,  // 85: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	25,  // 86: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
-	51,  // 87: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
-	29,  // 88: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
-	52,  // 89: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
-	36,  // 90: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
-	26,  // 91: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
-	16,  // 92: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
-	7,   // 93: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
-	65,  // 94: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
-	67,  // 95: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
-	10,  // 96: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
-	69,  // 97: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
-	70,  // 98: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
-	21,  // 99: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
-	18,  // 100: minikv.meta.v1.Result.volume:type_name -> minikv.meta.v1.VolumeRow
-	15,  // 101: minikv.meta.v1.Result.shard:type_name -> minikv.meta.v1.ShardRow
-	19,  // 102: minikv.meta.v1.Result.rebalance:type_name -> minikv.meta.v1.RebalanceRow
-	5,   // 103: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
-	0,   // 104: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
-	66,  // 105: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
-	0,   // 106: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
-	8,   // 107: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
-	65,  // 108: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
-	68,  // 109: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
-	73,  // 110: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
-	74,  // 111: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
-	76,  // 112: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
-	78,  // 113: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
-	81,  // 114: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
-	83,  // 115: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
-	85,  // 116: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
-	88,  // 117: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
-	90,  // 118: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
-	93,  // 119: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
-	95,  // 120: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
-	98,  // 121: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
-	100, // 122: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
-	102, // 123: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
-	7,   // 124: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
-	75,  // 125: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
-	77,  // 126: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
-	79,  // 127: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
-	82,  // 128: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
-	84,  // 129: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
-	86,  // 130: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
-	89,  // 131: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
-	92,  // 132: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
-	94,  // 133: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
-	97,  // 134: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
-	99,  // 135: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
-	101, // 136: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
-	104, // 137: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
-	7,   // 138: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
-	7,   // 139: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	8,   // 140: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
-	11,  // 141: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 142: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	80,  // 143: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
-	7,   // 144: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 145: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	12,  // 146: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
-	7,   // 147: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 148: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	11,  // 149: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 150: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	87,  // 151: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
-	10,  // 152: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
-	9,   // 153: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
-	11,  // 154: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	1,   // 155: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
-	91,  // 156: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
-	21,  // 157: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
-	17,  // 158: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
-	15,  // 159: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
-	18,  // 160: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
-	19,  // 161: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
-	14,  // 162: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
-	96,  // 163: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
-	16,  // 164: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
-	16,  // 165: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
-	103, // 166: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
-	167, // [167:167] is the sub-list for method output_type
-	167, // [167:167] is the sub-list for method input_type
-	167, // [167:167] is the sub-list for extension type_name
-	167, // [167:167] is the sub-list for extension extendee
-	0,   // [0:167] is the sub-list for field type_name
+	57,  // 35: minikv.meta.v1.Command.prune_completed:type_name -> minikv.meta.v1.PruneCompleted
+	58,  // 36: minikv.meta.v1.Command.register_volume:type_name -> minikv.meta.v1.RegisterVolume
+	59,  // 37: minikv.meta.v1.Command.set_volume_state:type_name -> minikv.meta.v1.SetVolumeState
+	60,  // 38: minikv.meta.v1.Command.join_shard:type_name -> minikv.meta.v1.JoinShard
+	61,  // 39: minikv.meta.v1.Command.flip_shard:type_name -> minikv.meta.v1.FlipShard
+	62,  // 40: minikv.meta.v1.Command.cancel_join:type_name -> minikv.meta.v1.CancelJoin
+	63,  // 41: minikv.meta.v1.Command.release_shard:type_name -> minikv.meta.v1.ReleaseShard
+	64,  // 42: minikv.meta.v1.Command.set_rebalance:type_name -> minikv.meta.v1.SetRebalance
+	56,  // 43: minikv.meta.v1.Command.report_missing:type_name -> minikv.meta.v1.ReportMissing
+	2,   // 44: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
+	27,  // 45: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
+	28,  // 46: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
+	17,  // 47: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
+	18,  // 48: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 49: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
+	25,  // 50: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
+	5,   // 51: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
+	6,   // 52: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 53: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 54: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 55: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
+	36,  // 56: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 57: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
+	25,  // 58: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
+	39,  // 59: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
+	29,  // 60: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
+	25,  // 61: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 62: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
+	40,  // 63: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
+	25,  // 64: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 65: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
+	6,   // 66: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 67: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
+	5,   // 68: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
+	25,  // 69: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
+	4,   // 70: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 71: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
+	6,   // 72: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 73: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 74: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
+	44,  // 75: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
+	5,   // 76: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
+	26,  // 77: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
+	44,  // 78: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
+	40,  // 79: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
+	5,   // 80: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
+	5,   // 81: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 82: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	47,  // 83: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
+	29,  // 84: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
+	5,   // 85: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 86: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	25,  // 87: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
+	51,  // 88: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
+	29,  // 89: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
+	52,  // 90: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
+	36,  // 91: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 92: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
+	16,  // 93: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
+	16,  // 94: minikv.meta.v1.ReportMissing.rows:type_name -> minikv.meta.v1.MissingRow
+	7,   // 95: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
+	66,  // 96: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
+	68,  // 97: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
+	10,  // 98: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
+	70,  // 99: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
+	71,  // 100: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
+	21,  // 101: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
+	18,  // 102: minikv.meta.v1.Result.volume:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 103: minikv.meta.v1.Result.shard:type_name -> minikv.meta.v1.ShardRow
+	19,  // 104: minikv.meta.v1.Result.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	5,   // 105: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
+	0,   // 106: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
+	67,  // 107: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
+	0,   // 108: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
+	8,   // 109: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
+	66,  // 110: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
+	69,  // 111: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
+	74,  // 112: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
+	75,  // 113: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
+	77,  // 114: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
+	79,  // 115: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
+	82,  // 116: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
+	84,  // 117: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
+	86,  // 118: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
+	89,  // 119: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
+	91,  // 120: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
+	94,  // 121: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
+	96,  // 122: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
+	99,  // 123: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
+	101, // 124: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
+	105, // 125: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
+	103, // 126: minikv.meta.v1.Query.runs:type_name -> minikv.meta.v1.RunsQuery
+	7,   // 127: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
+	76,  // 128: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
+	78,  // 129: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
+	80,  // 130: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
+	83,  // 131: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
+	85,  // 132: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
+	87,  // 133: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
+	90,  // 134: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
+	93,  // 135: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
+	95,  // 136: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
+	98,  // 137: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
+	100, // 138: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
+	102, // 139: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
+	107, // 140: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
+	104, // 141: minikv.meta.v1.Answer.runs:type_name -> minikv.meta.v1.RunsAnswer
+	7,   // 142: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
+	7,   // 143: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	8,   // 144: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
+	11,  // 145: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 146: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	81,  // 147: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
+	7,   // 148: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 149: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	12,  // 150: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
+	7,   // 151: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 152: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	11,  // 153: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 154: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	88,  // 155: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
+	10,  // 156: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
+	9,   // 157: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
+	11,  // 158: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	1,   // 159: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
+	92,  // 160: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
+	21,  // 161: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
+	17,  // 162: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
+	15,  // 163: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
+	18,  // 164: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
+	19,  // 165: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	14,  // 166: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
+	97,  // 167: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
+	16,  // 168: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
+	16,  // 169: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
+	16,  // 170: minikv.meta.v1.MissingAnswer.next:type_name -> minikv.meta.v1.MissingRow
+	2,   // 171: minikv.meta.v1.RunsAnswer.runs:type_name -> minikv.meta.v1.Run
+	106, // 172: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
+	173, // [173:173] is the sub-list for method output_type
+	173, // [173:173] is the sub-list for method input_type
+	173, // [173:173] is the sub-list for extension type_name
+	173, // [173:173] is the sub-list for extension extendee
+	0,   // [0:173] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -9176,6 +9469,7 @@ func file_meta_proto_init() {
 		(*Command_CancelJoin)(nil),
 		(*Command_ReleaseShard)(nil),
 		(*Command_SetRebalance)(nil),
+		(*Command_ReportMissing)(nil),
 	}
 	file_meta_proto_msgTypes[28].OneofWrappers = []any{}
 	file_meta_proto_msgTypes[47].OneofWrappers = []any{}
@@ -9184,8 +9478,8 @@ func file_meta_proto_init() {
 		(*BatchOp_Delete)(nil),
 		(*BatchOp_Get)(nil),
 	}
-	file_meta_proto_msgTypes[62].OneofWrappers = []any{}
-	file_meta_proto_msgTypes[63].OneofWrappers = []any{
+	file_meta_proto_msgTypes[63].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[64].OneofWrappers = []any{
 		(*Result_Bucket)(nil),
 		(*Result_Put)(nil),
 		(*Result_Deletes)(nil),
@@ -9197,7 +9491,7 @@ func file_meta_proto_init() {
 		(*Result_Shard)(nil),
 		(*Result_Rebalance)(nil),
 	}
-	file_meta_proto_msgTypes[70].OneofWrappers = []any{
+	file_meta_proto_msgTypes[71].OneofWrappers = []any{
 		(*Query_GetBucket)(nil),
 		(*Query_ListBuckets)(nil),
 		(*Query_GetObject)(nil),
@@ -9212,8 +9506,9 @@ func file_meta_proto_init() {
 		(*Query_Stats)(nil),
 		(*Query_Missing)(nil),
 		(*Query_MissingCounts)(nil),
+		(*Query_Runs)(nil),
 	}
-	file_meta_proto_msgTypes[71].OneofWrappers = []any{
+	file_meta_proto_msgTypes[72].OneofWrappers = []any{
 		(*Answer_Bucket)(nil),
 		(*Answer_ListBuckets)(nil),
 		(*Answer_GetObject)(nil),
@@ -9228,6 +9523,7 @@ func file_meta_proto_init() {
 		(*Answer_Stats)(nil),
 		(*Answer_Missing)(nil),
 		(*Answer_MissingCounts)(nil),
+		(*Answer_Runs)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -9235,7 +9531,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   104,
+			NumMessages:   107,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -772,6 +772,454 @@ func (x *StatsReply) GetWriteFailures() uint64 {
 	return 0
 }
 
+// FetchRequest is of at most 256 blobs and 64 MiB.
+type FetchRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Blobs         []*FetchBlob           `protobuf:"bytes,1,rep,name=blobs,proto3" json:"blobs,omitempty"`
+	Sources       []*FetchSource         `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_volume_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *FetchRequest) GetBlobs() []*FetchBlob {
+	if x != nil {
+		return x.Blobs
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetSources() []*FetchSource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+type FetchBlob struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Length        uint32                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	ClusterEpoch  uint64                 `protobuf:"varint,3,opt,name=cluster_epoch,json=clusterEpoch,proto3" json:"cluster_epoch,omitempty"`
+	ShardEpoch    uint64                 `protobuf:"varint,4,opt,name=shard_epoch,json=shardEpoch,proto3" json:"shard_epoch,omitempty"`
+	From          []uint32               `protobuf:"varint,5,rep,packed,name=from,proto3" json:"from,omitempty"` // numbers of sources, in the order in which they are asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchBlob) Reset() {
+	*x = FetchBlob{}
+	mi := &file_volume_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchBlob) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchBlob) ProtoMessage() {}
+
+func (x *FetchBlob) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchBlob.ProtoReflect.Descriptor instead.
+func (*FetchBlob) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FetchBlob) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *FetchBlob) GetLength() uint32 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *FetchBlob) GetClusterEpoch() uint64 {
+	if x != nil {
+		return x.ClusterEpoch
+	}
+	return 0
+}
+
+func (x *FetchBlob) GetShardEpoch() uint64 {
+	if x != nil {
+		return x.ShardEpoch
+	}
+	return 0
+}
+
+func (x *FetchBlob) GetFrom() []uint32 {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+// FetchSource is a volume that blobs are got from.
+type FetchSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes, its incarnation
+	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"` // host:port of its node's RPC
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchSource) Reset() {
+	*x = FetchSource{}
+	mi := &file_volume_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchSource) ProtoMessage() {}
+
+func (x *FetchSource) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchSource.ProtoReflect.Descriptor instead.
+func (*FetchSource) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FetchSource) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *FetchSource) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *FetchSource) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *FetchSource) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type FetchReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*FetchResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"` // in the order of the blobs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchReply) Reset() {
+	*x = FetchReply{}
+	mi := &file_volume_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchReply) ProtoMessage() {}
+
+func (x *FetchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
+func (*FetchReply) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FetchReply) GetResults() []*FetchResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type FetchResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       uint32                 `protobuf:"varint,1,opt,name=outcome,proto3" json:"outcome,omitempty"` // 0 failed, 1 copied, 2 was good already
+	Kind          uint32                 `protobuf:"varint,2,opt,name=kind,proto3" json:"kind,omitempty"`       // of internal/errs, when it failed
+	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	Own           bool                   `protobuf:"varint,4,opt,name=own,proto3" json:"own,omitempty"`                // it failed at this volume; else at its sources
+	Lacking       []uint32               `protobuf:"varint,5,rep,packed,name=lacking,proto3" json:"lacking,omitempty"` // sources that answered that they do not have it, or have it damaged
+	Away          []uint32               `protobuf:"varint,6,rep,packed,name=away,proto3" json:"away,omitempty"`       // sources that did not answer
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchResult) Reset() {
+	*x = FetchResult{}
+	mi := &file_volume_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchResult) ProtoMessage() {}
+
+func (x *FetchResult) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchResult.ProtoReflect.Descriptor instead.
+func (*FetchResult) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *FetchResult) GetOutcome() uint32 {
+	if x != nil {
+		return x.Outcome
+	}
+	return 0
+}
+
+func (x *FetchResult) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *FetchResult) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *FetchResult) GetOwn() bool {
+	if x != nil {
+		return x.Own
+	}
+	return false
+}
+
+func (x *FetchResult) GetLacking() []uint32 {
+	if x != nil {
+		return x.Lacking
+	}
+	return nil
+}
+
+func (x *FetchResult) GetAway() []uint32 {
+	if x != nil {
+		return x.Away
+	}
+	return nil
+}
+
+// CheckRequest is of at most 16,384 blobs; with deep, of at most 64 MiB.
+type CheckRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Packed  []byte                 `protobuf:"bytes,1,opt,name=packed,proto3" json:"packed,omitempty"`           // ids of 16 bytes each, one after the other
+	Lengths []uint32               `protobuf:"varint,2,rep,packed,name=lengths,proto3" json:"lengths,omitempty"` // of the blobs, in the same order
+	Deep    bool                   `protobuf:"varint,3,opt,name=deep,proto3" json:"deep,omitempty"`              // read and verify all bytes, not only look them up
+	// With deep: a checksum of each good blob's bytes, by the algorithm of this number in internal/digest; 0: none.
+	Algorithm     uint32 `protobuf:"varint,4,opt,name=algorithm,proto3" json:"algorithm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckRequest) Reset() {
+	*x = CheckRequest{}
+	mi := &file_volume_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckRequest) ProtoMessage() {}
+
+func (x *CheckRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
+func (*CheckRequest) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *CheckRequest) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
+func (x *CheckRequest) GetLengths() []uint32 {
+	if x != nil {
+		return x.Lengths
+	}
+	return nil
+}
+
+func (x *CheckRequest) GetDeep() bool {
+	if x != nil {
+		return x.Deep
+	}
+	return false
+}
+
+func (x *CheckRequest) GetAlgorithm() uint32 {
+	if x != nil {
+		return x.Algorithm
+	}
+	return 0
+}
+
+type CheckReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Verdicts      []byte                 `protobuf:"bytes,1,opt,name=verdicts,proto3" json:"verdicts,omitempty"`   // a byte for each blob: 1 good, 2 missing, 3 damaged, 4 another length
+	Checksums     [][]byte               `protobuf:"bytes,2,rep,name=checksums,proto3" json:"checksums,omitempty"` // for each blob, empty for those that are not good
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckReply) Reset() {
+	*x = CheckReply{}
+	mi := &file_volume_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckReply) ProtoMessage() {}
+
+func (x *CheckReply) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckReply.ProtoReflect.Descriptor instead.
+func (*CheckReply) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *CheckReply) GetVerdicts() []byte {
+	if x != nil {
+		return x.Verdicts
+	}
+	return nil
+}
+
+func (x *CheckReply) GetChecksums() [][]byte {
+	if x != nil {
+		return x.Checksums
+	}
+	return nil
+}
+
 var File_volume_proto protoreflect.FileDescriptor
 
 const file_volume_proto_rawDesc = "" +
@@ -837,7 +1285,41 @@ const file_volume_proto_rawDesc = "" +
 	"\x06groups\x18\x18 \x01(\x04R\x06groups\x12\x14\n" +
 	"\x05syncs\x18\x19 \x01(\x04R\x05syncs\x12#\n" +
 	"\rbytes_written\x18\x1a \x01(\x04R\fbytesWritten\x12%\n" +
-	"\x0ewrite_failures\x18\x1b \x01(\x04R\rwriteFailures2\x96\x04\n" +
+	"\x0ewrite_failures\x18\x1b \x01(\x04R\rwriteFailures\"z\n" +
+	"\fFetchRequest\x121\n" +
+	"\x05blobs\x18\x01 \x03(\v2\x1b.minikv.volume.v1.FetchBlobR\x05blobs\x127\n" +
+	"\asources\x18\x02 \x03(\v2\x1d.minikv.volume.v1.FetchSourceR\asources\"\x8d\x01\n" +
+	"\tFetchBlob\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\rR\x06length\x12#\n" +
+	"\rcluster_epoch\x18\x03 \x01(\x04R\fclusterEpoch\x12\x1f\n" +
+	"\vshard_epoch\x18\x04 \x01(\x04R\n" +
+	"shardEpoch\x12\x12\n" +
+	"\x04from\x18\x05 \x03(\rR\x04from\"c\n" +
+	"\vFetchSource\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\"E\n" +
+	"\n" +
+	"FetchReply\x127\n" +
+	"\aresults\x18\x01 \x03(\v2\x1d.minikv.volume.v1.FetchResultR\aresults\"\x95\x01\n" +
+	"\vFetchResult\x12\x18\n" +
+	"\aoutcome\x18\x01 \x01(\rR\aoutcome\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\rR\x04kind\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x10\n" +
+	"\x03own\x18\x04 \x01(\bR\x03own\x12\x18\n" +
+	"\alacking\x18\x05 \x03(\rR\alacking\x12\x12\n" +
+	"\x04away\x18\x06 \x03(\rR\x04away\"r\n" +
+	"\fCheckRequest\x12\x16\n" +
+	"\x06packed\x18\x01 \x01(\fR\x06packed\x12\x18\n" +
+	"\alengths\x18\x02 \x03(\rR\alengths\x12\x12\n" +
+	"\x04deep\x18\x03 \x01(\bR\x04deep\x12\x1c\n" +
+	"\talgorithm\x18\x04 \x01(\rR\talgorithm\"F\n" +
+	"\n" +
+	"CheckReply\x12\x1a\n" +
+	"\bverdicts\x18\x01 \x01(\fR\bverdicts\x12\x1c\n" +
+	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xa4\x05\n" +
 	"\x06Volume\x12D\n" +
 	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12B\n" +
 	"\x06ReadAt\x12\x1d.minikv.volume.v1.ReadRequest\x1a\x17.minikv.volume.v1.Frame0\x01\x12;\n" +
@@ -846,7 +1328,9 @@ const file_volume_proto_rawDesc = "" +
 	"\x06Delete\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12A\n" +
 	"\x04List\x12\x1d.minikv.volume.v1.ListRequest\x1a\x1a.minikv.volume.v1.ListPage\x12B\n" +
 	"\x04Stat\x12\x1d.minikv.volume.v1.StatRequest\x1a\x1b.minikv.volume.v1.StatReply\x12E\n" +
-	"\x05Stats\x12\x1e.minikv.volume.v1.StatsRequest\x1a\x1c.minikv.volume.v1.StatsReplyB\x17Z\x15minikv/proto/volumepbb\x06proto3"
+	"\x05Stats\x12\x1e.minikv.volume.v1.StatsRequest\x1a\x1c.minikv.volume.v1.StatsReply\x12E\n" +
+	"\x05Fetch\x12\x1e.minikv.volume.v1.FetchRequest\x1a\x1c.minikv.volume.v1.FetchReply\x12E\n" +
+	"\x05Check\x12\x1e.minikv.volume.v1.CheckRequest\x1a\x1c.minikv.volume.v1.CheckReplyB\x17Z\x15minikv/proto/volumepbb\x06proto3"
 
 var (
 	file_volume_proto_rawDescOnce sync.Once
@@ -860,7 +1344,7 @@ func file_volume_proto_rawDescGZIP() []byte {
 	return file_volume_proto_rawDescData
 }
 
-var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_volume_proto_goTypes = []any{
 	(*Frame)(nil),        // 0: minikv.volume.v1.Frame
 	(*PrepareReply)(nil), // 1: minikv.volume.v1.PrepareReply
@@ -873,29 +1357,43 @@ var file_volume_proto_goTypes = []any{
 	(*StatReply)(nil),    // 8: minikv.volume.v1.StatReply
 	(*StatsRequest)(nil), // 9: minikv.volume.v1.StatsRequest
 	(*StatsReply)(nil),   // 10: minikv.volume.v1.StatsReply
+	(*FetchRequest)(nil), // 11: minikv.volume.v1.FetchRequest
+	(*FetchBlob)(nil),    // 12: minikv.volume.v1.FetchBlob
+	(*FetchSource)(nil),  // 13: minikv.volume.v1.FetchSource
+	(*FetchReply)(nil),   // 14: minikv.volume.v1.FetchReply
+	(*FetchResult)(nil),  // 15: minikv.volume.v1.FetchResult
+	(*CheckRequest)(nil), // 16: minikv.volume.v1.CheckRequest
+	(*CheckReply)(nil),   // 17: minikv.volume.v1.CheckReply
 }
 var file_volume_proto_depIdxs = []int32{
-	0,  // 0: minikv.volume.v1.Volume.Prepare:input_type -> minikv.volume.v1.Frame
-	2,  // 1: minikv.volume.v1.Volume.ReadAt:input_type -> minikv.volume.v1.ReadRequest
-	3,  // 2: minikv.volume.v1.Volume.Commit:input_type -> minikv.volume.v1.BlobIDs
-	3,  // 3: minikv.volume.v1.Volume.Abort:input_type -> minikv.volume.v1.BlobIDs
-	3,  // 4: minikv.volume.v1.Volume.Delete:input_type -> minikv.volume.v1.BlobIDs
-	5,  // 5: minikv.volume.v1.Volume.List:input_type -> minikv.volume.v1.ListRequest
-	7,  // 6: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
-	9,  // 7: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
-	1,  // 8: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
-	0,  // 9: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
-	4,  // 10: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
-	4,  // 11: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
-	4,  // 12: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
-	6,  // 13: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
-	8,  // 14: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
-	10, // 15: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
-	8,  // [8:16] is the sub-list for method output_type
-	0,  // [0:8] is the sub-list for method input_type
-	0,  // [0:0] is the sub-list for extension type_name
-	0,  // [0:0] is the sub-list for extension extendee
-	0,  // [0:0] is the sub-list for field type_name
+	12, // 0: minikv.volume.v1.FetchRequest.blobs:type_name -> minikv.volume.v1.FetchBlob
+	13, // 1: minikv.volume.v1.FetchRequest.sources:type_name -> minikv.volume.v1.FetchSource
+	15, // 2: minikv.volume.v1.FetchReply.results:type_name -> minikv.volume.v1.FetchResult
+	0,  // 3: minikv.volume.v1.Volume.Prepare:input_type -> minikv.volume.v1.Frame
+	2,  // 4: minikv.volume.v1.Volume.ReadAt:input_type -> minikv.volume.v1.ReadRequest
+	3,  // 5: minikv.volume.v1.Volume.Commit:input_type -> minikv.volume.v1.BlobIDs
+	3,  // 6: minikv.volume.v1.Volume.Abort:input_type -> minikv.volume.v1.BlobIDs
+	3,  // 7: minikv.volume.v1.Volume.Delete:input_type -> minikv.volume.v1.BlobIDs
+	5,  // 8: minikv.volume.v1.Volume.List:input_type -> minikv.volume.v1.ListRequest
+	7,  // 9: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
+	9,  // 10: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
+	11, // 11: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
+	16, // 12: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
+	1,  // 13: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
+	0,  // 14: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
+	4,  // 15: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
+	4,  // 16: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
+	4,  // 17: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
+	6,  // 18: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
+	8,  // 19: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
+	10, // 20: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
+	14, // 21: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
+	17, // 22: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
+	13, // [13:23] is the sub-list for method output_type
+	3,  // [3:13] is the sub-list for method input_type
+	3,  // [3:3] is the sub-list for extension type_name
+	3,  // [3:3] is the sub-list for extension extendee
+	0,  // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_volume_proto_init() }
@@ -909,7 +1407,7 @@ func file_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volume_proto_rawDesc), len(file_volume_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

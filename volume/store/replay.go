@@ -298,7 +298,7 @@ func (st *Store) copyRecord(ctx context.Context, r *replay, t tailRecord) (*grou
 		if state >= index.Dropped || !st.flights.start(h.ID) {
 			return nil, nil // dead, or its copy was under way
 		}
-		if _, ok, err := st.index.Get(h.ID); ok || err != nil {
+		if good, err := st.hasGood(h.ID); good || err != nil {
 			st.flights.land(h.ID)
 			return nil, err
 		}
@@ -315,6 +315,25 @@ func (st *Store) copyRecord(ctx context.Context, r *replay, t tailRecord) (*grou
 	}
 	parts := [][]byte{data}
 	return l.append(ctx, h, record.Sums(nil, parts), parts, synced)
+}
+
+// hasGood says that a blob of the tail is elsewhere too, sound. A record that fails its checksums may be what the one in the tail
+// replaced.
+func (st *Store) hasGood(id object.BlobID) (bool, error) {
+	e, ok, err := st.index.Get(id)
+	if err != nil || !ok {
+		return false, err
+	}
+	s := st.segment(e.Segment)
+	if s == nil {
+		return false, nil
+	}
+	defer s.Release()
+	_, _, err = s.ReadRecord(e.Off())
+	if errs.Is(err, errs.Corrupt) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // stateOf is the state that a control record gives to blobs; 0 for other records.
