@@ -18,7 +18,7 @@ var protected = []struct{ method, path, body string }{
 	{"GET", "/k", ""}, {"HEAD", "/k", ""}, {"PUT", "/k", "x"}, {"DELETE", "/k", ""},
 	{"GET", "/kv/k", ""}, {"PUT", "/kv/k", "x"}, {"DELETE", "/kv/k", ""},
 	{"GET", "/range", ""}, {"POST", "/batch", `[{"op":"put","key":"k","value":"x"}]`}, {"GET", "/admin/status", ""},
-	{"GET", "/debug/pprof/", ""},
+	{"GET", "/debug/pprof/", ""}, {"GET", "/admin/v1/status", ""}, {"POST", "/admin/v1/raft/add", `{"address":"h:1"}`}, {"POST", "/admin/v1/no/such", ""},
 }
 
 // R1

@@ -5,6 +5,7 @@
 //	GET                  /range              ordered listing
 //	POST                 /batch              all or nothing
 //	GET                  /health/live, /health/ready, /metrics, /admin/status, /debug/pprof/
+//	GET POST             /admin/v1/...       operations of root; see gateway/admin
 //
 // Invariants, cited by the tests:
 //

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sync/semaphore"
 
+	"minikv/gateway/admin"
 	"minikv/gateway/iam"
 	"minikv/gateway/objects"
 	"minikv/internal/errs"
@@ -74,6 +75,7 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	root     *iam.Account // of an open server
+	admin    *admin.Handler
 	http     *http.Server
 	handler  http.Handler
 	origin   *http.CrossOriginProtection
@@ -179,6 +181,7 @@ func (s *Server) routes() http.Handler {
 	add("/health/ready", "ready", ready, get, head)
 	add("/metrics", "metrics", metrics, get, head)
 	add("/admin/status", "status", status, get, head)
+	m.PathPrefix(admin.Prefix).Handler(s.bind("admin", operate))
 	add("/range", "range", rangeKeys, get)
 	add("/batch", "batch", batch, http.MethodPost)
 	if s.cfg.Pprof != nil {

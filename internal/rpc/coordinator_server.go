@@ -7,6 +7,7 @@ import (
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
+	"minikv/internal/ops"
 	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
 )
@@ -41,6 +42,8 @@ type LocalCoordinator struct {
 	Confirm func(incarnation string, term uint64) error
 	Members Members
 	Reports Reports
+	// Admin does an operation of internal/ops here, where the coordinator leads.
+	Admin ops.Caller
 	// Leader is host:port of the RPC of the coordinator that leads, for errs.NotLeader; empty: unknown.
 	Leader func() string
 }
@@ -65,6 +68,9 @@ var coordinatorDesc = grpc.ServiceDesc{
 		{MethodName: "Join", Handler: unaryOf(methodJoin, (*coordinatorServer).join)},
 		{MethodName: "Heartbeat", Handler: unaryOf(methodHeartbeat, (*coordinatorServer).heartbeat)},
 		{MethodName: "Report", Handler: unaryOf(methodReport, (*coordinatorServer).report)},
+	},
+	Streams: []grpc.StreamDesc{
+		{StreamName: "Admin", ServerStreams: true, Handler: streamOf((*coordinatorServer).admin)},
 	},
 }
 

@@ -18,6 +18,7 @@ import (
 	"minikv/internal/certs"
 	"minikv/internal/errs"
 	"minikv/internal/object"
+	"minikv/internal/ops"
 	"minikv/internal/rpc/secure"
 	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
@@ -231,6 +232,12 @@ type memCoordinator struct {
 	read    func(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)
 	status  func() *coordpb.StatusReply
 	leader  func() string
+	operate func(ctx context.Context, op ops.Spec, request []byte, sink ops.Sink) ([]byte, error)
+}
+
+func (m *memCoordinator) Operate(ctx context.Context, op ops.Spec, request []byte, sink ops.Sink) ([]byte, error) {
+	m.calls.Add(1)
+	return m.operate(ctx, op, request, sink)
 }
 
 func (m *memCoordinator) Propose(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
@@ -271,7 +278,7 @@ func (m *memCoordinator) Report(_ context.Context, r *coordpb.ReportRequest) (*c
 
 func (m *memCoordinator) local() LocalCoordinator {
 	return LocalCoordinator{
-		Coordinator: m, Members: m, Reports: m,
+		Coordinator: m, Members: m, Reports: m, Admin: m,
 		Status: func() *coordpb.StatusReply {
 			m.calls.Add(1)
 			if m.status == nil {

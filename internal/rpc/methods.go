@@ -31,6 +31,7 @@ const (
 	methodJoin      = "/" + coordinatorService + "/Join"
 	methodHeartbeat = "/" + coordinatorService + "/Heartbeat"
 	methodReport    = "/" + coordinatorService + "/Report"
+	methodAdmin     = "/" + coordinatorService + "/Admin"
 )
 
 // rule is what the table says of a method.
@@ -67,6 +68,7 @@ var rules = map[string]rule{
 	methodJoin:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodHeartbeat: {roles: volume, timeout: 5 * time.Second, idempotent: true},
 	methodReport:    {roles: gateway | volume, timeout: 10 * time.Second, idempotent: true},
+	methodAdmin:     {roles: gateway | coordinator, timeout: 30 * time.Second},
 }
 
 // timeoutUnlisted is the deadline of calls to methods without a row; a server of ours refuses them anyway.

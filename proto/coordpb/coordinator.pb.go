@@ -952,6 +952,157 @@ func (x *ReportReply) GetTaken() uint32 {
 	return 0
 }
 
+type AdminRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"` // as in internal/ops
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`           // JSON
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminRequest) Reset() {
+	*x = AdminRequest{}
+	mi := &file_coordinator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminRequest) ProtoMessage() {}
+
+func (x *AdminRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminRequest.ProtoReflect.Descriptor instead.
+func (*AdminRequest) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AdminRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *AdminRequest) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+// AdminReply is one step of an operation. The first has nothing and says that the operation was taken on; the last has a result.
+type AdminReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Step:
+	//
+	//	*AdminReply_Event
+	//	*AdminReply_Chunk
+	//	*AdminReply_Result
+	Step          isAdminReply_Step `protobuf_oneof:"step"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdminReply) Reset() {
+	*x = AdminReply{}
+	mi := &file_coordinator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdminReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdminReply) ProtoMessage() {}
+
+func (x *AdminReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdminReply.ProtoReflect.Descriptor instead.
+func (*AdminReply) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *AdminReply) GetStep() isAdminReply_Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *AdminReply) GetEvent() []byte {
+	if x != nil {
+		if x, ok := x.Step.(*AdminReply_Event); ok {
+			return x.Event
+		}
+	}
+	return nil
+}
+
+func (x *AdminReply) GetChunk() []byte {
+	if x != nil {
+		if x, ok := x.Step.(*AdminReply_Chunk); ok {
+			return x.Chunk
+		}
+	}
+	return nil
+}
+
+func (x *AdminReply) GetResult() []byte {
+	if x != nil {
+		if x, ok := x.Step.(*AdminReply_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
+type isAdminReply_Step interface {
+	isAdminReply_Step()
+}
+
+type AdminReply_Event struct {
+	Event []byte `protobuf:"bytes,1,opt,name=event,proto3,oneof"` // JSON
+}
+
+type AdminReply_Chunk struct {
+	Chunk []byte `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+}
+
+type AdminReply_Result struct {
+	Result []byte `protobuf:"bytes,3,opt,name=result,proto3,oneof"` // JSON; empty for operations that answer bytes
+}
+
+func (*AdminReply_Event) isAdminReply_Step() {}
+
+func (*AdminReply_Chunk) isAdminReply_Step() {}
+
+func (*AdminReply_Result) isAdminReply_Step() {}
+
 var File_coordinator_proto protoreflect.FileDescriptor
 
 const file_coordinator_proto_rawDesc = "" +
@@ -1032,7 +1183,16 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x18\n" +
 	"\adamaged\x18\x03 \x01(\bR\adamaged\"#\n" +
 	"\vReportReply\x12\x14\n" +
-	"\x05taken\x18\x01 \x01(\rR\x05taken2\xf8\x04\n" +
+	"\x05taken\x18\x01 \x01(\rR\x05taken\"@\n" +
+	"\fAdminRequest\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\tR\toperation\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\"^\n" +
+	"\n" +
+	"AdminReply\x12\x16\n" +
+	"\x05event\x18\x01 \x01(\fH\x00R\x05event\x12\x16\n" +
+	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12\x18\n" +
+	"\x06result\x18\x03 \x01(\fH\x00R\x06resultB\x06\n" +
+	"\x04step2\xcb\x05\n" +
 	"\vCoordinator\x12:\n" +
 	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x125\n" +
 	"\x04Read\x12\x15.minikv.meta.v1.Query\x1a\x16.minikv.meta.v1.Answer\x12L\n" +
@@ -1041,7 +1201,8 @@ const file_coordinator_proto_rawDesc = "" +
 	"\aConfirm\x12%.minikv.coordinator.v1.ConfirmRequest\x1a#.minikv.coordinator.v1.ConfirmReply\x12L\n" +
 	"\x04Join\x12\".minikv.coordinator.v1.JoinRequest\x1a .minikv.coordinator.v1.JoinReply\x12[\n" +
 	"\tHeartbeat\x12'.minikv.coordinator.v1.HeartbeatRequest\x1a%.minikv.coordinator.v1.HeartbeatReply\x12R\n" +
-	"\x06Report\x12$.minikv.coordinator.v1.ReportRequest\x1a\".minikv.coordinator.v1.ReportReplyB\x16Z\x14minikv/proto/coordpbb\x06proto3"
+	"\x06Report\x12$.minikv.coordinator.v1.ReportRequest\x1a\".minikv.coordinator.v1.ReportReply\x12Q\n" +
+	"\x05Admin\x12#.minikv.coordinator.v1.AdminRequest\x1a!.minikv.coordinator.v1.AdminReply0\x01B\x16Z\x14minikv/proto/coordpbb\x06proto3"
 
 var (
 	file_coordinator_proto_rawDescOnce sync.Once
@@ -1055,7 +1216,7 @@ func file_coordinator_proto_rawDescGZIP() []byte {
 	return file_coordinator_proto_rawDescData
 }
 
-var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_coordinator_proto_goTypes = []any{
 	(*StatusRequest)(nil),          // 0: minikv.coordinator.v1.StatusRequest
 	(*StatusReply)(nil),            // 1: minikv.coordinator.v1.StatusReply
@@ -1070,12 +1231,14 @@ var file_coordinator_proto_goTypes = []any{
 	(*ReportRequest)(nil),          // 10: minikv.coordinator.v1.ReportRequest
 	(*Suspect)(nil),                // 11: minikv.coordinator.v1.Suspect
 	(*ReportReply)(nil),            // 12: minikv.coordinator.v1.ReportReply
-	(*metapb.Command)(nil),         // 13: minikv.meta.v1.Command
-	(*metapb.Query)(nil),           // 14: minikv.meta.v1.Query
-	(*metapb.RunStatesQuery)(nil),  // 15: minikv.meta.v1.RunStatesQuery
-	(*metapb.Result)(nil),          // 16: minikv.meta.v1.Result
-	(*metapb.Answer)(nil),          // 17: minikv.meta.v1.Answer
-	(*metapb.RunStatesAnswer)(nil), // 18: minikv.meta.v1.RunStatesAnswer
+	(*AdminRequest)(nil),           // 13: minikv.coordinator.v1.AdminRequest
+	(*AdminReply)(nil),             // 14: minikv.coordinator.v1.AdminReply
+	(*metapb.Command)(nil),         // 15: minikv.meta.v1.Command
+	(*metapb.Query)(nil),           // 16: minikv.meta.v1.Query
+	(*metapb.RunStatesQuery)(nil),  // 17: minikv.meta.v1.RunStatesQuery
+	(*metapb.Result)(nil),          // 18: minikv.meta.v1.Result
+	(*metapb.Answer)(nil),          // 19: minikv.meta.v1.Answer
+	(*metapb.RunStatesAnswer)(nil), // 20: minikv.meta.v1.RunStatesAnswer
 }
 var file_coordinator_proto_depIdxs = []int32{
 	2,  // 0: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
@@ -1083,24 +1246,26 @@ var file_coordinator_proto_depIdxs = []int32{
 	5,  // 2: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
 	5,  // 3: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
 	11, // 4: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
-	13, // 5: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
-	14, // 6: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
-	15, // 7: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
+	15, // 5: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
+	16, // 6: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
+	17, // 7: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
 	0,  // 8: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
 	3,  // 9: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
 	6,  // 10: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
 	8,  // 11: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
 	10, // 12: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
-	16, // 13: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
-	17, // 14: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
-	18, // 15: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
-	1,  // 16: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
-	4,  // 17: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
-	7,  // 18: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
-	9,  // 19: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
-	12, // 20: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
-	13, // [13:21] is the sub-list for method output_type
-	5,  // [5:13] is the sub-list for method input_type
+	13, // 13: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
+	18, // 14: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
+	19, // 15: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
+	20, // 16: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
+	1,  // 17: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
+	4,  // 18: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
+	7,  // 19: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
+	9,  // 20: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
+	12, // 21: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
+	14, // 22: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
+	14, // [14:23] is the sub-list for method output_type
+	5,  // [5:14] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1111,13 +1276,18 @@ func file_coordinator_proto_init() {
 	if File_coordinator_proto != nil {
 		return
 	}
+	file_coordinator_proto_msgTypes[14].OneofWrappers = []any{
+		(*AdminReply_Event)(nil),
+		(*AdminReply_Chunk)(nil),
+		(*AdminReply_Result)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_proto_rawDesc), len(file_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

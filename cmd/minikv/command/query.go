@@ -211,24 +211,3 @@ func printResult(e *env, r *batchResult) error {
 	}
 	return printItem(e, &item{Key: r.Key, Size: *r.Size, Value: r.Value, ValueBase64: r.ValueBase64, Omitted: r.Omitted}, true)
 }
-
-func newStatus(e *env) *cobra.Command {
-	var conn connection
-	c := &cobra.Command{Use: "status", Short: "Show the state of the server", Long: "Show the state of the server; only root may.\n" + exitHelp, Args: noArgs}
-	conn.add(c, e)
-	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		cl, err := conn.open()
-		if err != nil {
-			return err
-		}
-		var st map[string]any
-		if err := cl.JSON(cmd.Context(), http.MethodGet, "/admin/status", nil, nil, 0, &st); err != nil {
-			return err
-		}
-		if e.json {
-			return printJSON(e.out, st)
-		}
-		return printTree(e.out, "", st)
-	}
-	return c
-}

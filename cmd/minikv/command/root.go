@@ -14,6 +14,7 @@ import (
 
 	"minikv/cmd/minikv/client"
 	"minikv/internal/buildinfo"
+	"minikv/internal/ops"
 )
 
 // Exit codes. Scripts may rely on them.
@@ -26,11 +27,12 @@ const (
 	ExitUnavailable  = 5 // no connection, or the server cannot answer now: try again
 	ExitDenied       = 6 // credentials are missing or wrong, or not enough
 	ExitFull         = 7 // the store has no room
+	ExitDegraded     = 8 // status: something is down, missing or full, and all requests are served
 )
 
 const exitHelp = `
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 no such key, 4 a condition is false,
-5 unavailable (try again), 6 access denied, 7 the store is full.`
+5 unavailable (try again), 6 access denied, 7 the store is full, 8 degraded (minikv status).`
 
 // usageError is what the caller of the command got wrong.
 type usageError struct{ error }
@@ -120,12 +122,17 @@ func exitCode(err error) int {
 	var (
 		usage  usageError
 		answer *client.Error
+		health healthError
 	)
 	switch {
 	case err == nil:
 		return ExitOK
 	case errors.As(err, &usage):
 		return ExitUsage
+	case errors.As(err, &health) && health.health == ops.Degraded:
+		return ExitDegraded
+	case errors.As(err, &health):
+		return ExitUnavailable
 	case errors.As(err, &answer):
 		return statusCode(answer.Status)
 	case client.Unreachable(err):

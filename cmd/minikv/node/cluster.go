@@ -22,6 +22,7 @@ import (
 	"minikv/internal/errs"
 	"minikv/internal/metaclient"
 	"minikv/internal/object"
+	"minikv/internal/ops"
 	"minikv/internal/rpc"
 	"minikv/internal/rpc/raftnet"
 	"minikv/internal/rpc/secure"
@@ -51,6 +52,7 @@ type cluster struct {
 	number   atomic.Uint32            // of volume; 0: not known, or not a member
 	meta     *metaclient.Client       // nil: no gateway
 	layout   atomic.Pointer[metapb.Layout]
+	operator *operator
 	bad      atomic.Uint64
 
 	mu      sync.Mutex // guards clients
@@ -196,9 +198,11 @@ func (c *cluster) serve(fatal func(error)) (err error) {
 	if c.server, err = rpc.NewServer(rpc.ServerConfig{Security: c.security, Log: c.log}); err != nil {
 		return err
 	}
+	c.operator = &operator{table: c.handlers(), coord: c.coord, remote: c.remote}
 	if c.coord != nil {
 		rpc.RegisterCoordinator(c.server, rpc.LocalCoordinator{
 			Coordinator: c.coord, Status: c.coordinatorReply, Confirm: c.coord.Confirm, Members: c.coord, Leader: c.leaderAddress,
+			Admin: leadingHere{c.operator},
 		})
 	}
 	if c.volume != nil {
@@ -326,6 +330,15 @@ func (c *cluster) Close() error {
 	}
 	return errors.Join(all...)
 }
+
+// handlers are those of the operations of internal/ops; each topic gives its own.
+func (c *cluster) handlers() ops.Table {
+	return ops.NewTable(slices.Concat(
+		statusOps(c, c.cfg),
+	)...)
+}
+
+func (c *cluster) operations() ops.Caller { return c.operator }
 
 func (c *cluster) metadata() objects.Metadata {
 	if c.meta == nil {

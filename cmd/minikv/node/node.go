@@ -24,6 +24,7 @@ import (
 
 	"minikv/cmd/minikv/datadir"
 	"minikv/gateway"
+	"minikv/gateway/admin"
 	"minikv/gateway/iam"
 	"minikv/gateway/objects"
 	"minikv/gateway/rest"
@@ -168,6 +169,7 @@ func (n *Node) start(ctx context.Context) error {
 	if err := registry.Register(&telemetry.Gauges{Samples: n.storage.samples}); err != nil {
 		return err
 	}
+	n.rest.Admin(admin.New(n.storage.operations()))
 	if n.storage.metadata() == nil {
 		n.rest.Start(noGateway{}, n.storage.ready, n.status)
 		return nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -14,6 +15,7 @@ import (
 	"minikv/internal/errs"
 	"minikv/internal/metaclient"
 	"minikv/internal/object"
+	"minikv/internal/ops"
 	"minikv/internal/telemetry"
 	"minikv/internal/vfs"
 	"minikv/proto/metapb"
@@ -37,6 +39,7 @@ type backend interface {
 	status(ctx context.Context) (map[string]any, error)
 	samples() []telemetry.Sample
 	badReplica(volume uint32, blob object.BlobID, err error)
+	operations() ops.Caller
 	Close() error
 }
 
@@ -46,12 +49,13 @@ type storage struct {
 	volume *volumePart
 	meta   *metaclient.Client
 	log    *zap.Logger
+	cfg    *config.Config
 	bad    atomic.Uint64
 }
 
 // openStorage opens the volume, then the coordinator, and waits until it answers.
 func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (s *storage, err error) {
-	s = &storage{log: log}
+	s = &storage{log: log, cfg: cfg}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -143,6 +147,13 @@ func (s *storage) Close() error {
 }
 
 func (s *storage) metadata() objects.Metadata { return s.meta }
+
+// operations are those of internal/ops; each topic gives its handlers.
+func (s *storage) operations() ops.Caller {
+	return &operator{coord: s.coord, table: ops.NewTable(slices.Concat(
+		statusOps(s, s.cfg),
+	)...)}
+}
 
 // ready says whether metadata can be read and decided.
 func (s *storage) ready(context.Context) error { return s.coord.Ready() }
