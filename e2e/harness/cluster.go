@@ -92,7 +92,10 @@ func newNode(t testing.TB, opts Options) *Node {
 }
 
 // Status asks a node how the cluster is.
-func (n *Node) Status() (ClusterStatus, error) {
+func (n *Node) Status() (ClusterStatus, error) { return n.StatusWithin(5 * time.Second) }
+
+// StatusWithin is Status with a limit.
+func (n *Node) StatusWithin(d time.Duration) (ClusterStatus, error) {
 	var out struct {
 		Store ClusterStatus `json:"store"`
 	}
@@ -102,7 +105,8 @@ func (n *Node) Status() (ClusterStatus, error) {
 	}
 	req.SetBasicAuth(RootUser, RootPassword)
 	client := n.HTTPClient()
-	client.Timeout = 5 * time.Second
+	client.Timeout = d
+	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
 		return out.Store, err

@@ -40,6 +40,7 @@ type Options struct {
 
 // Node is one `minikv serve` process and its directory.
 type Node struct {
+	Name     string // in a cluster
 	S3, REST string // URLs
 	Data     string
 	CA       *x509.CertPool // with TLS
@@ -56,6 +57,8 @@ type Node struct {
 	log  *bytes.Buffer
 
 	parts []*Node // the processes of a cluster that stands for a node; then cmd is nil
+
+	frozen bool
 }
 
 // Start runs a node and waits until it is ready; the test's end stops it.
@@ -117,7 +120,7 @@ func (n *Node) Launch() error {
 	}
 	done := make(chan struct{})
 	n.mu.Lock()
-	n.cmd, n.done, n.err = cmd, done, nil
+	n.cmd, n.done, n.err, n.frozen = cmd, done, nil, false
 	n.mu.Unlock()
 	go func() {
 		err := cmd.Wait()

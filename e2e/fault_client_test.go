@@ -1,0 +1,325 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+)
+
+const (
+	faultAnswered = 20 * time.Second // a client that tries again is answered within
+	faultAttempt  = 5 * time.Second  // and gives up one attempt after
+	faultPause    = 50 * time.Millisecond
+)
+
+// content is the bytes of an object, made of a seed; the zero value is no object.
+type content struct {
+	seed uint64
+	size int
+}
+
+func (c content) bytes() []byte { return noise(c.seed, c.size) }
+
+// faultRun is a running script.
+type faultRun struct {
+	t       *testing.T
+	f       *harness.Fleet
+	bucket  string
+	clients map[*harness.Node]*s3.Client
+
+	mu      sync.Mutex // guards what follows: loads run beside steps
+	seq     uint64
+	objects map[string][]content // what each key may be: one, unless an attempt was not answered
+	turn    int                  // whose gateway's it is
+
+	puts     map[string]*halfPut
+	uploads  map[string]*openUpload
+	stutters sync.WaitGroup
+	calm     context.CancelFunc // ends the stutters
+	load     *faultLoad
+}
+
+func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
+	r := &faultRun{
+		t: t, clients: map[*harness.Node]*s3.Client{}, objects: map[string][]content{}, puts: map[string]*halfPut{},
+		uploads: map[string]*openUpload{},
+	}
+	r.f = harness.StartFleet(t, p)
+	for _, g := range r.f.Gateways() {
+		r.clients[g] = g.AWS()
+	}
+	r.bucket = r.f.Gateways()[0].Bucket(t)
+	t.Cleanup(func() {
+		r.endStutters()
+		if r.load != nil {
+			r.load.cancel()
+			r.load.wg.Wait()
+		}
+	})
+	return r
+}
+
+// next is the gateway whose turn it is; frozen ones are among them, as behind a load balancer that does not know yet.
+func (r *faultRun) next() *s3.Client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	gs := r.f.Gateways()
+	r.turn++
+	return r.clients[gs[r.turn%len(gs)]]
+}
+
+// again tries an operation at one gateway after the other until it is answered. Refusals of the client's fault are final.
+func (r *faultRun) again(ctx context.Context, at *harness.Node, do func(context.Context, *s3.Client) error) error {
+	ctx, cancel := context.WithTimeout(ctx, faultAnswered)
+	defer cancel()
+	for n := 0; ; n++ {
+		c := r.clients[at]
+		if at == nil {
+			c = r.next()
+		}
+		attempt, done := context.WithTimeout(ctx, faultAttempt)
+		err := do(attempt, c)
+		done()
+		if st, _ := status(err); err == nil || st >= 400 && st < 500 {
+			return err
+		}
+		select {
+		case <-time.After(faultPause):
+		case <-ctx.Done():
+			return fmt.Errorf("not answered within %v, %d attempts: %w", faultAnswered, n+1, err)
+		}
+	}
+}
+
+func (r *faultRun) put(ctx context.Context, c *s3.Client, key string, v content) error {
+	return putKey(ctx, c, r.bucket, key, v.bytes())
+}
+
+func (r *faultRun) newContent() content {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	size := rand.IntN(100_000)
+	switch rand.IntN(12) {
+	case 0:
+		size = 4<<20 + rand.IntN(3<<20) // more than a blob
+	case 1:
+		size = 0
+	}
+	return content{r.seq, size}
+}
+
+func (r *faultRun) newKey() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	return fmt.Sprintf("k%06d", r.seq)
+}
+
+// may adds a content that an unanswered attempt may have made; is says what it is now.
+func (r *faultRun) may(key string, v content) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.objects[key]) == 0 {
+		r.objects[key] = []content{{}}
+	}
+	r.objects[key] = append(r.objects[key], v)
+}
+
+func (r *faultRun) is(key string, v content) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.objects[key] = []content{v}
+}
+
+func (r *faultRun) keys() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var keys []string
+	for k := range r.objects {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func (r *faultRun) possible(key string) []content {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.objects[key])
+}
+
+// store puts a key until it is answered.
+func (r *faultRun) store(ctx context.Context, key string, v content) error {
+	r.may(key, v)
+	if err := r.again(ctx, nil, func(ctx context.Context, c *s3.Client) error { return r.put(ctx, c, key, v) }); err != nil {
+		return fmt.Errorf("put %s: %w", key, err)
+	}
+	r.is(key, v)
+	return nil
+}
+
+func (r *faultRun) remove(ctx context.Context, key string) error {
+	r.may(key, content{})
+	err := r.again(ctx, nil, func(ctx context.Context, c *s3.Client) error {
+		_, err := c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &r.bucket, Key: &key})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", key, err)
+	}
+	r.is(key, content{})
+	return nil
+}
+
+// read finds out which of its possible contents a key has, and fails if it has none of them.
+func (r *faultRun) read(ctx context.Context, at *harness.Node, key string) error {
+	var body []byte
+	absent := false
+	err := r.again(ctx, at, func(ctx context.Context, c *s3.Client) error {
+		out, err := c.GetObject(ctx, &s3.GetObjectInput{Bucket: &r.bucket, Key: &key})
+		if st, code := status(err); st == 404 && code == "NoSuchKey" {
+			absent = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { _ = out.Body.Close() }()
+		absent = false
+		body, err = io.ReadAll(out.Body)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("get %s: %w", key, err)
+	}
+	for _, v := range r.possible(key) {
+		if absent && v == (content{}) || !absent && v != (content{}) && bytes.Equal(body, v.bytes()) {
+			r.is(key, v)
+			return nil
+		}
+	}
+	return fmt.Errorf("get %s: absent: %v, %d bytes; possible: %v", key, absent, len(body), r.possible(key))
+}
+
+// check reads everything and compares a listing with it.
+func (r *faultRun) check(at *harness.Node) error {
+	var want []string
+	for _, key := range r.keys() {
+		if err := r.read(r.t.Context(), at, key); err != nil {
+			return err
+		}
+		if r.possible(key)[0] != (content{}) {
+			want = append(want, key)
+		}
+	}
+	var got []string
+	err := r.again(r.t.Context(), at, func(ctx context.Context, c *s3.Client) error {
+		got = nil
+		for p := s3.NewListObjectsV2Paginator(c, &s3.ListObjectsV2Input{Bucket: &r.bucket, MaxKeys: aws.Int32(100)}); p.HasMorePages(); {
+			page, err := p.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, o := range page.Contents {
+				got = append(got, *o.Key)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	if !slices.Equal(want, got) {
+		return fmt.Errorf("the listing is %v, the objects are %v", got, want)
+	}
+	return nil
+}
+
+// halfPut is a put whose body is being sent.
+type halfPut struct {
+	v    content
+	rest chan struct{} // closed: send the rest
+	done chan error
+}
+
+var errGivenUp = errors.New("the test has ended")
+
+// half gives the first half of the body at once and the rest when it is told to.
+type half struct {
+	r    io.Reader
+	mid  int
+	read int
+	rest <-chan struct{}
+	end  <-chan struct{}
+	told chan struct{} // closed when half was taken
+}
+
+func (h *half) Read(p []byte) (int, error) {
+	if h.read >= h.mid && h.told != nil {
+		close(h.told)
+		h.told = nil
+		select {
+		case <-h.rest:
+		case <-h.end:
+			return 0, errGivenUp
+		}
+	}
+	if h.told != nil {
+		p = p[:min(len(p), h.mid-h.read)]
+	}
+	n, err := h.r.Read(p)
+	h.read += n
+	return n, err
+}
+
+func (r *faultRun) beginPut(key string, size int, at *harness.Node) {
+	r.t.Helper()
+	v := content{seed: uint64(len(key)) + 77, size: size}
+	p := &halfPut{v: v, rest: make(chan struct{}), done: make(chan error, 1)}
+	h := &half{r: bytes.NewReader(v.bytes()), mid: size / 2, rest: p.rest, end: r.t.Context().Done(), told: make(chan struct{})}
+	told := h.told
+	r.may(key, v)
+	r.puts[key] = p
+	go func() { p.done <- putStream(r.t.Context(), at, r.bucket, key, h, int64(size)) }()
+	select {
+	case <-told:
+	case err := <-p.done:
+		require.NoError(r.t, err, "the put ended before half of it was sent")
+	}
+}
+
+func (r *faultRun) finishPut(key string, mayFail bool) error {
+	p := r.puts[key]
+	if p == nil {
+		return fmt.Errorf("no put of %s was begun", key)
+	}
+	close(p.rest)
+	select {
+	case err := <-p.done:
+		if err == nil {
+			r.is(key, p.v)
+			return nil
+		}
+		r.t.Logf("    put of %s: %v", key, err)
+		if mayFail {
+			return nil
+		}
+		return err
+	case <-time.After(3 * faultAnswered):
+		return errors.New("the put was not answered")
+	}
+}
