@@ -72,6 +72,9 @@ type repair struct {
 	down  map[uint32]bool
 }
 
+// runAlive is metapb.RunState's state of a run that is referenced.
+const runAlive = 2
+
 // page repairs what it can of some rows and forgets those.
 func (r *repair) page(ctx context.Context, rows []*metapb.MissingRow) (done Repaired, err error) {
 	bases := make([]object.RunBase, len(rows))
@@ -88,18 +91,19 @@ func (r *repair) page(ctx context.Context, rows []*metapb.MissingRow) (done Repa
 	}
 	var cleared []*metapb.MissingRow
 	for i, row := range rows {
-		if states.States[i].State != 2 { // dying: its rows go with the run
-			continue
-		}
-		if r.one(ctx, row) {
+		switch {
+		case states.States[i].State != runAlive: // no further replica is wanted, and it never lives again
 			cleared = append(cleared, row)
+			continue
+		case r.one(ctx, row):
+			cleared = append(cleared, row)
+			done.Copied++
 			continue
 		}
 		if done.Waiting++; ctx.Err() != nil {
 			break
 		}
 	}
-	done.Copied = len(cleared)
 	if len(cleared) == 0 {
 		return done, ctx.Err()
 	}

@@ -1,0 +1,52 @@
+package coordinator_test
+
+import (
+	"context"
+	"testing"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/internal/vfs"
+	"minikv/proto/metapb"
+)
+
+// noCopier fails a test that copies.
+type noCopier struct{ t *testing.T }
+
+func (c noCopier) Copy(context.Context, object.BlobID, object.Epochs, uint32, uint32) error {
+	c.t.Error("something was copied")
+	return errs.E("test", errs.Unavailable, "no")
+}
+
+// TestTheDyingIsNotMissing: what was overwritten or deleted needs no further replica, and is no longer counted as lacking one.
+func TestTheDyingIsNotMissing(t *testing.T) {
+	cfg := testConfig(t, vfs.NewMem(), "/c")
+	cfg.Pool.Replication = 3
+	cfg.Volumes = []*metapb.VolumeRow{{Number: 1, Id: []byte("volume-1")}, {Number: 2, Id: []byte("volume-2")}, {Number: 3, Id: []byte("volume-3")}}
+	cfg.Clock, cfg.Copier = &clock{}, noCopier{t}
+	c := open(t, cfg)
+	m := connect(t, c)
+	b := createBucket(t, m, "bucket")
+	w, _ := writeRun(t, m, 3)
+	for _, s := range w.Shards {
+		s.Confirmations[0].Volumes = s.Confirmations[0].Volumes[:2]
+	}
+	_, err := m.Do(t.Context(), &metapb.Command{Op: &metapb.Command_PutObject{PutObject: &metapb.PutObject{
+		Bucket: b, Key: "key", Written: w, Object: &metapb.NewObject{Etag: make([]byte, 16), Owner: "o", Size: w.Run.Length},
+	}}})
+	must(t, err)
+	missing := func() uint64 {
+		a, err := c.Read(t.Context(), &metapb.Query{Q: &metapb.Query_Stats{Stats: &metapb.StatsQuery{}}})
+		must(t, err)
+		return a.GetStats().GetMissing()
+	}
+	if n := missing(); n != 3 {
+		t.Fatalf("%d are missing", n)
+	}
+	deleteKey(t, m, b, "key")
+	did, err := c.RepairOnce(t.Context())
+	must(t, err)
+	if n := missing(); n != 0 || did.Copied != 0 {
+		t.Fatalf("%d are missing; %+v", n, did)
+	}
+}
