@@ -22,6 +22,8 @@ const (
 	horizonLagDefault    = 48 // epochs; one request ends after 24 h
 	queueDelayDefault    = 15 * time.Minute
 	completedKeepDefault = 7 * 24 * time.Hour
+	downAfterDefault     = 30 * time.Second
+	outAfterDefault      = 10 * time.Minute
 	ballastDefault       = 256 << 20
 	collectEveryMax      = time.Minute
 	pruneEvery           = time.Hour
@@ -54,6 +56,9 @@ type Config struct {
 	HorizonLag    uint64        // epochs; 0: 48
 	QueueDelay    time.Duration // bytes of the deleted wait so long; 0: 15 min, negative: none
 	CompletedKeep time.Duration // 0: 7 days
+
+	DownAfter time.Duration // a volume that was silent for so long is down; 0: 30 s
+	OutAfter  time.Duration // and after so long its shards move to others; 0: 10 min
 
 	// Blobs deletes on volumes; nil: nothing is collected until SetBlobs.
 	Blobs txn.Volumes
@@ -101,6 +106,9 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.CompletedKeep, completedKeepDefault)
 	setDefault(&c.BallastBytes, ballastDefault)
 	c.QueueDelay = max(c.QueueDelay, 0)
+	setDefault(&c.DownAfter, downAfterDefault)
+	setDefault(&c.OutAfter, outAfterDefault)
+	c.OutAfter = max(c.OutAfter, c.DownAfter)
 	switch c.Fsync {
 	case "always", "interval", "never":
 	default:

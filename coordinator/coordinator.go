@@ -21,6 +21,7 @@ type Coordinator struct {
 	cfg     Config
 	node    *consensus.Node
 	space   *space
+	health  health
 	founded atomic.Bool
 
 	ctx    context.Context // ends with Close
@@ -31,7 +32,6 @@ type Coordinator struct {
 
 	mu    sync.Mutex // guards what follows
 	blobs txn.Volumes
-	nodes map[string]*memberNode // of the cluster, as far as this coordinator has heard
 }
 
 // Open opens the folder and starts. It does not wait for a leader: see WaitReady.
@@ -194,6 +194,7 @@ func (c *Coordinator) term(term uint64) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	c.health.begin(c.cfg.Clock.Now())
 	wg.Go(func() {
 		c.awaitEnd(ctx, term)
 		cancel()

@@ -22,6 +22,9 @@ func (c *Coordinator) runDuties(ctx context.Context) {
 func (c *Coordinator) duties() []txn.Duty {
 	collectEvery := min(collectEveryMax, max(c.cfg.QueueDelay/4, 100*time.Millisecond))
 	duties := []txn.Duty{
+		{Name: "watch volumes", Next: txn.Every(watchEvery), Step: func(ctx context.Context, _ time.Time) error {
+			return c.WatchOnce(ctx)
+		}},
 		{Name: "tick the epoch", Next: c.untilTick, Step: func(ctx context.Context, _ time.Time) error {
 			return c.TickIfDue(ctx)
 		}},

@@ -1,13 +1,15 @@
 package coordinator
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
-	"encoding/binary"
 	"slices"
 
+	"minikv/coordinator/placement"
+	"minikv/coordinator/rebalance"
 	"minikv/internal/errs"
-	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
 
@@ -47,32 +49,46 @@ func (c *Coordinator) foundIfEmpty(ctx context.Context) error {
 	return nil
 }
 
-// firstShards gives each shard the volumes of highest random weight.
-func firstShards(p Pool, volumes []*metapb.VolumeRow) []*metapb.ShardRow {
-	shards := make([]*metapb.ShardRow, p.Shards)
-	for i := range shards {
-		ranked := make([]uint32, len(volumes))
-		for j, v := range volumes {
-			ranked[j] = v.Number
+// foundingVolumes are what a new cluster is founded with, and where its shards go.
+func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow, error) {
+	if c.cfg.FoundWith == 0 {
+		if len(c.cfg.Volumes) == 0 {
+			return nil, nil, nil
 		}
-		slices.SortFunc(ranked, func(a, b uint32) int {
-			switch wa, wb := weight(uint32(i), a), weight(uint32(i), b); {
-			case wa > wb:
-				return -1
-			case wa < wb:
-				return 1
-			}
-			return int(a) - int(b)
-		})
-		shards[i] = &metapb.ShardRow{Shard: uint32(i), Epoch: 1, Members: slices.Sorted(slices.Values(ranked[:p.Replication]))}
+		return c.cfg.Volumes, placedShards(c.cfg.Pool, c.cfg.Volumes), nil
 	}
-	return shards
+	rows := c.joinedVolumes()
+	if len(rows) < max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)) {
+		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes have joined; the cluster is founded with %d", len(rows), c.cfg.FoundWith)
+	}
+	return rows, placedShards(c.cfg.Pool, rows), nil
 }
 
-// weight mixes a shard and a volume as blob ids are mixed.
-func weight(shard, volume uint32) uint64 {
-	var id object.BlobID
-	binary.BigEndian.PutUint32(id[0:], shard)
-	binary.BigEndian.PutUint32(id[8:], volume)
-	return id.Hash()
+// joinedVolumes are numbered in the order of their nodes' names.
+func (c *Coordinator) joinedVolumes() []*metapb.VolumeRow {
+	var rows []*metapb.VolumeRow
+	for _, h := range c.health.all() {
+		rows = append(rows, &metapb.VolumeRow{Id: h.last.Incarnation, Node: h.node, Zone: h.zone, Capacity: h.last.DiskTotal, Address: h.last.Address})
+	}
+	slices.SortFunc(rows, func(a, b *metapb.VolumeRow) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), bytes.Compare(a.Id, b.Id))
+	})
+	for i, row := range rows {
+		row.Number = uint32(i + 1)
+	}
+	return rows
+}
+
+// placedShards spreads the shards over failure domains.
+func placedShards(p Pool, rows []*metapb.VolumeRow) []*metapb.ShardRow {
+	volumes := make([]placement.Volume, len(rows))
+	for i, r := range rows {
+		volumes[i] = rebalance.VolumeOf(r)
+	}
+	shards := make([]*metapb.ShardRow, p.Shards)
+	for i, members := range placement.Table(p.Shards, p.Replication, volumes) {
+		slices.Sort(members)
+		shards[i] = &metapb.ShardRow{Shard: uint32(i), Epoch: 1, Members: members}
+	}
+	return shards
 }

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"slices"
@@ -10,20 +9,15 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/coordinator/consensus"
-	"minikv/coordinator/placement"
+	"minikv/coordinator/meta"
 	"minikv/internal/errs"
 	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
 )
 
-// memberNode is what the leader has heard of a node; the cluster is founded with such volumes.
-type memberNode struct {
-	name, zone string
-	volumes    []*coordpb.NodeVolume
-}
-
-// Join hears of a node: before the cluster is founded its volumes are what it may be founded with, and its coordinator becomes a
-// member that does not vote yet. errs.NotLeader; errs.Conflict: its settings are not the cluster's.
+// Join hears of a node: before the cluster is founded its volumes are what it may be founded with; afterwards they are registered, or
+// their rows follow where they are now. Its coordinator becomes a member that does not vote yet. Nodes call it every second, so it is
+// also how the leader knows that they live. errs.NotLeader; errs.Conflict: its settings are not the cluster's.
 func (c *Coordinator) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordpb.JoinReply, error) {
 	const op = "coordinator.Join"
 	if _, err := c.node.Ready(); err != nil {
@@ -32,31 +26,86 @@ func (c *Coordinator) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordp
 	if r.Fsync != c.cfg.Fsync {
 		return nil, errs.E(op, errs.Conflict, "node %s has fsync %q, this coordinator %q", r.Node, r.Fsync, c.cfg.Fsync)
 	}
-	l, err := c.layout(ctx)
-	if err != nil {
-		return nil, errs.Wrap(op, err)
+	if len(r.Volumes) > nodeVolumesMax {
+		return nil, errs.E(op, errs.Invalid, "node %s has %d volumes; at most %d", r.Node, len(r.Volumes), nodeVolumesMax)
 	}
 	if len(r.Incarnation) > 0 && r.RaftAddress != "" {
 		if err := c.node.Admit(r.Incarnation, r.RaftAddress); err != nil {
 			return nil, errs.Wrap(op, err)
 		}
 	}
-	c.heard(&memberNode{name: r.Node, zone: r.Zone, volumes: r.Volumes})
-	reply := &coordpb.JoinReply{Cluster: hex.EncodeToString(l.GetCluster().GetId())}
+	c.health.heard(r, c.cfg.Clock.Now())
+	l, err := c.lately(ctx, r)
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	reply := &coordpb.JoinReply{Cluster: hex.EncodeToString(l.GetCluster().GetId()), LayoutIndex: l.GetCluster().GetLayoutIndex()}
 	for _, v := range r.Volumes {
-		reply.Volumes = append(reply.Volumes, &coordpb.NodeVolume{Incarnation: v.Incarnation, Number: numberOf(l, v.Incarnation), Address: v.Address})
+		number, err := c.register(ctx, l, r, v)
+		if err != nil {
+			reply.Refused = errs.Message(err)
+		}
+		reply.Volumes = append(reply.Volumes, &coordpb.NodeVolume{Incarnation: v.Incarnation, Number: number, Address: v.Address})
 	}
 	return reply, nil
 }
 
-// numberOf is the volume's number in the layout; 0: it is not a member.
-func numberOf(l *metapb.Layout, id []byte) uint32 {
+// nodeVolumesMax bounds the volumes of a node.
+const nodeVolumesMax = 256
+
+// lately is the layout as this leader last read it, if it agrees with what the node says of itself; else as it is.
+func (c *Coordinator) lately(ctx context.Context, r *coordpb.JoinRequest) (*metapb.Layout, error) {
+	if l := c.health.layout(); l != nil && !slices.ContainsFunc(r.Volumes, func(v *coordpb.NodeVolume) bool {
+		return !registered(rowOf(l, v.Incarnation), r, v)
+	}) {
+		return l, nil
+	}
+	return c.layout(ctx)
+}
+
+// register makes a volume of the node known when it is not, or follows a change. It gives the volume's number; 0: there is no cluster
+// yet, or it was refused.
+func (c *Coordinator) register(ctx context.Context, l *metapb.Layout, r *coordpb.JoinRequest, v *coordpb.NodeVolume) (uint32, error) {
+	row := rowOf(l, v.Incarnation)
+	if len(l.GetCluster().GetId()) == 0 || registered(row, r, v) {
+		return row.GetNumber(), nil
+	}
+	res, err := c.propose(ctx, "coordinator.Join", &metapb.Command{Op: &metapb.Command_RegisterVolume{RegisterVolume: &metapb.RegisterVolume{
+		Id: v.Incarnation, Node: r.Node, Zone: r.Zone, Address: v.Address, Capacity: v.DiskTotal,
+	}}})
+	if err != nil {
+		return 0, err
+	}
+	c.cfg.Log.Info("volume registered", zap.Uint32("volume", res.GetVolume().GetNumber()), zap.String("node", r.Node), zap.String("address", v.Address))
+	return res.GetVolume().GetNumber(), nil
+}
+
+// registered says that a row says what the node says.
+func registered(row *metapb.VolumeRow, r *coordpb.JoinRequest, v *coordpb.NodeVolume) bool {
+	return row != nil && !row.Silent && row.State != meta.VolumeRemoved &&
+		row.Node == r.Node && row.Zone == r.Zone && row.Address == v.Address && row.Capacity == v.DiskTotal
+}
+
+// rowOf is the row of the volume with that id; nil: it is not known.
+func rowOf(l *metapb.Layout, id []byte) *metapb.VolumeRow {
 	for _, row := range l.GetVolumes() {
 		if bytes.Equal(row.Id, id) {
-			return row.Number
+			return row
 		}
 	}
-	return 0
+	return nil
+}
+
+// propose makes a recorded refusal an error.
+func (c *Coordinator) propose(ctx context.Context, op string, cmd *metapb.Command) (*metapb.Result, error) {
+	r, err := c.node.Propose(ctx, cmd)
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	if r.Failed {
+		return r, errs.E(op, errs.Kind(r.Kind), "%s", r.Message)
+	}
+	return r, nil
 }
 
 // Heartbeat tells a node where the cluster stands.
@@ -67,70 +116,8 @@ func (c *Coordinator) Heartbeat(ctx context.Context, _ *coordpb.HeartbeatRequest
 	}
 	return &coordpb.HeartbeatReply{
 		Epoch: l.GetCluster().GetEpoch(), Horizon: l.GetCluster().GetHorizon(), HorizonIndex: l.GetCluster().GetHorizonIndex(),
+		LayoutIndex: l.GetCluster().GetLayoutIndex(),
 	}, nil
-}
-
-// nodesMax bounds what is remembered of nodes.
-const nodesMax = 4096
-
-func (c *Coordinator) heard(n *memberNode) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.nodes == nil {
-		c.nodes = map[string]*memberNode{}
-	}
-	if c.nodes[n.name] == nil && len(c.nodes) >= nodesMax {
-		return
-	}
-	c.nodes[n.name] = n
-}
-
-// foundingVolumes are what a new cluster is founded with, and where its shards go.
-func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow, error) {
-	if c.cfg.FoundWith == 0 {
-		if len(c.cfg.Volumes) == 0 {
-			return nil, nil, nil
-		}
-		return c.cfg.Volumes, firstShards(c.cfg.Pool, c.cfg.Volumes), nil
-	}
-	rows := c.joinedVolumes()
-	if len(rows) < max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)) {
-		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes have joined; the cluster is founded with %d", len(rows), c.cfg.FoundWith)
-	}
-	return rows, placedShards(c.cfg.Pool, rows), nil
-}
-
-// joinedVolumes are numbered in the order of their nodes' names.
-func (c *Coordinator) joinedVolumes() []*metapb.VolumeRow {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var rows []*metapb.VolumeRow
-	for _, n := range c.nodes {
-		for _, v := range n.volumes {
-			rows = append(rows, &metapb.VolumeRow{Id: v.Incarnation, Node: n.name, Zone: n.zone, Capacity: v.DiskTotal, Address: v.Address})
-		}
-	}
-	slices.SortFunc(rows, func(a, b *metapb.VolumeRow) int {
-		return cmp.Or(cmp.Compare(a.Node, b.Node), bytes.Compare(a.Id, b.Id))
-	})
-	for i, row := range rows {
-		row.Number = uint32(i + 1)
-	}
-	return rows
-}
-
-// placedShards spreads the shards over failure domains.
-func placedShards(p Pool, rows []*metapb.VolumeRow) []*metapb.ShardRow {
-	volumes := make([]placement.Volume, len(rows))
-	for i, r := range rows {
-		volumes[i] = placement.Volume{Number: r.Number, Weight: max(float64(r.Capacity), 1), Node: r.Node, Zone: r.Zone}
-	}
-	shards := make([]*metapb.ShardRow, p.Shards)
-	for i, members := range placement.Table(p.Shards, p.Replication, volumes) {
-		slices.Sort(members)
-		shards[i] = &metapb.ShardRow{Shard: uint32(i), Epoch: 1, Members: members}
-	}
-	return shards
 }
 
 // Leads is nil when this coordinator leads and has applied everything of earlier terms, whether or not a cluster exists.

@@ -7,7 +7,7 @@
 //	P2  A new volume only takes replicas, a lost one only gives its own away (but for what failure domains force).
 //	P3  A volume's share of the replicas follows its weight.
 //	P4  No shard has a volume twice; no two replicas share a zone while an unused zone is left, nor a node while an unused node
-//	    is left.
+//	    is left (Fill: no replica that it adds shares one with a kept or added one).
 //
 // Source: Thaler and Ravishankar, "A name-based mapping scheme for rendezvous", 1996; the weighted form is from Schindelhauer and
 // Schomaker, "Weighted distributed hash tables", 2005.
@@ -44,6 +44,12 @@ func Shard(shard, replication uint32, volumes []Volume) []uint32 {
 	return newPlacer(volumes).shard(shard, int(replication))
 }
 
+// Fill completes the volumes that a shard keeps to replication replicas, kept ones first: the others are those of highest score, in
+// failure domains of their own as far as there are enough. Kept volumes that are not among the volumes are left out.
+func Fill(shard, replication uint32, volumes []Volume, keep []uint32) []uint32 {
+	return newPlacer(volumes).fill(shard, int(replication), keep)
+}
+
 type candidate struct {
 	Volume
 	score float64
@@ -78,6 +84,10 @@ func named(v Volume) Volume {
 }
 
 func (p *placer) shard(shard uint32, replication int) []uint32 {
+	return p.fill(shard, replication, nil)
+}
+
+func (p *placer) fill(shard uint32, replication int, keep []uint32) []uint32 {
 	for i := range p.all {
 		c := &p.all[i]
 		c.score, c.taken = score(shard, c.Number, c.Weight), false
@@ -88,6 +98,13 @@ func (p *placer) shard(shard uint32, replication int) []uint32 {
 	clear(p.nodes)
 	clear(p.zones)
 	out := make([]uint32, 0, replication)
+	for _, v := range keep {
+		if i := slices.IndexFunc(p.all, func(c candidate) bool { return c.Number == v }); i >= 0 && !p.all[i].taken {
+			c := &p.all[i]
+			c.taken, p.nodes[c.Node], p.zones[c.Zone] = true, true, true
+			out = append(out, v)
+		}
+	}
 	for _, free := range []func(*candidate) bool{
 		func(c *candidate) bool { return !p.zones[c.Zone] },
 		func(c *candidate) bool { return !p.nodes[c.Node] },

@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Roles of a node.
@@ -59,6 +60,10 @@ var clusterSettings = []*setting{
 		set: to(func(c *Config) *int { return &c.Replication }, intIn(1, 7))},
 	{key: "cluster-volumes", def: "0", group: groupCluster, usage: "volumes that the cluster is founded with; 0: as many as replication or cluster has members, whichever is more", allowed: "a number from 0 to 4096",
 		set: to(func(c *Config) *int { return &c.ClusterVolumes }, intIn(0, 4096))},
+	{key: "down-after", def: "30s", group: groupCluster, usage: "a volume that is silent for so long counts as down; on coordinators", allowed: "a duration from 1s to 24h",
+		set: to(func(c *Config) *time.Duration { return &c.DownAfter }, durationIn(time.Second, 24*time.Hour))},
+	{key: "out-after", def: "10m", group: groupCluster, usage: "the shards of a volume that is silent for so long move to others; on coordinators", allowed: "a duration from 1s to 8760h",
+		set: to(func(c *Config) *time.Duration { return &c.OutAfter }, durationIn(time.Second, 8760*time.Hour))},
 }
 
 func init() { settings = append(settings, clusterSettings...) }

@@ -54,7 +54,9 @@ type Config struct {
 	ClusterPlaintext bool
 	ClusterTLS       string // folder
 	Replication      int
-	ClusterVolumes   int // 0: as many as the founding nodes
+	ClusterVolumes   int           // 0: as many as the founding nodes
+	DownAfter        time.Duration // silence of a volume
+	OutAfter         time.Duration
 
 	LogLevel  string
 	LogFormat string // console, json

@@ -617,7 +617,9 @@ func (x *JoinRequest) GetLevel() uint32 {
 type JoinReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Volumes       []*NodeVolume          `protobuf:"bytes,2,rep,name=volumes,proto3" json:"volumes,omitempty"` // with their numbers
+	Volumes       []*NodeVolume          `protobuf:"bytes,2,rep,name=volumes,proto3" json:"volumes,omitempty"`                             // with their numbers
+	LayoutIndex   uint64                 `protobuf:"varint,3,opt,name=layout_index,json=layoutIndex,proto3" json:"layout_index,omitempty"` // of the entry that last changed volumes or shards
+	Refused       string                 `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`                             // why a volume is no member; empty: none was refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -664,6 +666,20 @@ func (x *JoinReply) GetVolumes() []*NodeVolume {
 		return x.Volumes
 	}
 	return nil
+}
+
+func (x *JoinReply) GetLayoutIndex() uint64 {
+	if x != nil {
+		return x.LayoutIndex
+	}
+	return 0
+}
+
+func (x *JoinReply) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
 }
 
 type HeartbeatRequest struct {
@@ -1162,10 +1178,12 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05voter\x18\x06 \x01(\bR\x05voter\x12;\n" +
 	"\avolumes\x18\a \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\x12\x14\n" +
 	"\x05fsync\x18\b \x01(\tR\x05fsync\x12\x14\n" +
-	"\x05level\x18\t \x01(\rR\x05level\"b\n" +
+	"\x05level\x18\t \x01(\rR\x05level\"\x9f\x01\n" +
 	"\tJoinReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12;\n" +
-	"\avolumes\x18\x02 \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\"c\n" +
+	"\avolumes\x18\x02 \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\x12!\n" +
+	"\flayout_index\x18\x03 \x01(\x04R\vlayoutIndex\x12\x18\n" +
+	"\arefused\x18\x04 \x01(\tR\arefused\"c\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12;\n" +
 	"\avolumes\x18\x02 \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\"\x88\x01\n" +

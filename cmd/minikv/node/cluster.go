@@ -1,12 +1,12 @@
 package node
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,6 +16,7 @@ import (
 
 	"minikv/cmd/minikv/datadir"
 	"minikv/coordinator"
+	"minikv/coordinator/meta"
 	"minikv/gateway/objects"
 	"minikv/internal/certs"
 	"minikv/internal/config"
@@ -47,16 +48,16 @@ type cluster struct {
 	server   *rpc.Server
 	serving  chan error
 	remote   *rpc.CoordinatorClient
-	coord    *coordinator.Coordinator // nil: not here
-	volume   *volumePart              // nil: not here
-	number   atomic.Uint32            // of volume; 0: not known, or not a member
-	meta     *metaclient.Client       // nil: no gateway
+	coord    *coordinator.Coordinator          // nil: not here
+	volume   *volumePart                       // nil: not here
+	number   atomic.Uint32                     // of volume; 0: not known, or not a member
+	meta     atomic.Pointer[metaclient.Client] // nil: no gateway
 	layout   atomic.Pointer[metapb.Layout]
 	operator *operator
 	bad      atomic.Uint64
 
 	mu      sync.Mutex // guards clients
-	clients map[uint32]*rpc.VolumeClient
+	clients map[uint32]volumeAt
 }
 
 var (
@@ -68,7 +69,7 @@ var (
 
 // openCluster starts the node's roles and waits until there is a cluster to serve.
 func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (c *cluster, err error) {
-	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]*rpc.VolumeClient{}}
+	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]volumeAt{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -184,6 +185,7 @@ func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *za
 	if cc.FoundWith == 0 {
 		cc.FoundWith = max(c.cfg.Replication, len(c.cfg.Cluster))
 	}
+	cc.DownAfter, cc.OutAfter = c.cfg.DownAfter, c.cfg.OutAfter
 	cc.Blobs, cc.Copier = c, c
 	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
 		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
@@ -236,12 +238,20 @@ func (c *cluster) enter(ctx context.Context) error {
 		return errs.E("fsync", errs.Invalid, "%q; the cluster was founded with %q, which is the only value allowed", c.cfg.Fsync, was)
 	}
 	if c.volume != nil {
-		c.takePart(layout)
+		id := c.volume.ID()
+		for _, row := range layout.GetVolumes() {
+			if bytes.Equal(row.Id, id[:]) && row.State != meta.VolumeRemoved {
+				c.takePart(row.Number)
+			}
+		}
 	}
 	if !c.cfg.Has(config.RoleGateway) {
 		return nil
 	}
-	c.meta, err = metaclient.New(ctx, c, metaclient.Config{Log: c.log.Named("meta"), RenewEvery: c.cfg.EpochInterval / 2})
+	m, err := metaclient.New(ctx, c, metaclient.Config{Log: c.log.Named("meta"), RenewEvery: c.cfg.EpochInterval / 2})
+	if err == nil {
+		c.meta.Store(m)
+	}
 	return err
 }
 
@@ -279,26 +289,13 @@ func (c *cluster) awaitLayout(ctx context.Context) (*metapb.Layout, error) {
 	}
 }
 
-// takePart finds the volume's number and lets it settle what it does not know.
-func (c *cluster) takePart(l *metapb.Layout) {
-	id := c.volume.ID()
-	for _, row := range l.GetVolumes() {
-		if slices.Equal(row.Id, id[:]) {
-			c.number.Store(row.Number)
-			c.volume.Start(runs{c})
-			return
-		}
-	}
-	c.log.Error("this node's volume is not one that the cluster was founded with, and holds nothing of it", zap.String("volume", c.volume.incarnation()))
-}
-
 // Close stops in an order that keeps what others rely on until the end: leadership is handed over first.
 func (c *cluster) Close() error {
 	c.cancel()
 	c.wg.Wait()
 	var all []error
-	if c.meta != nil {
-		all = append(all, errs.Wrap("metaclient", c.meta.Close()))
+	if m := c.meta.Load(); m != nil {
+		all = append(all, errs.Wrap("metaclient", m.Close()))
 	}
 	if c.coord != nil {
 		if err := c.coord.StepDown(); err != nil {
@@ -341,10 +338,10 @@ func (c *cluster) handlers() ops.Table {
 func (c *cluster) operations() ops.Caller { return c.operator }
 
 func (c *cluster) metadata() objects.Metadata {
-	if c.meta == nil {
-		return nil
+	if m := c.meta.Load(); m != nil {
+		return m
 	}
-	return c.meta
+	return nil
 }
 
 // badReplica counts and logs a replica that failed.

@@ -2,13 +2,11 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 
 	"minikv/coordinator"
 	"minikv/gateway/objects"
 	"minikv/internal/errs"
 	"minikv/internal/object"
-	"minikv/internal/rpc"
 	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
 )
@@ -66,27 +64,6 @@ func (c *cluster) isHere(number uint32) bool {
 	return c.volume != nil && number != 0 && number == c.number.Load()
 }
 
-// client is that of another node's volume.
-func (c *cluster) client(number uint32) (*rpc.VolumeClient, error) {
-	const op = "node.Volume"
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v := c.clients[number]; v != nil {
-		return v, nil
-	}
-	for _, row := range c.layout.Load().GetVolumes() {
-		if row.Number != number {
-			continue
-		}
-		v, err := rpc.NewVolumeClient(c.pool, row.Address, row.Node, rpc.VolumeRef{Number: number, Incarnation: hex.EncodeToString(row.Id)})
-		if err == nil {
-			c.clients[number] = v
-		}
-		return v, errs.Wrap(op, err)
-	}
-	return nil, errs.E(op, errs.Unavailable, "there is no volume %d", number)
-}
-
 // blobs is what the leader needs of a volume.
 type blobs interface {
 	objects.Volume
@@ -120,7 +97,7 @@ func (c *cluster) Copy(ctx context.Context, id object.BlobID, ep object.Epochs, 
 	if err != nil {
 		return coordinator.FailedAt(to, err)
 	}
-	buf := make([]byte, c.layout.Load().GetPools()[0].GetBlobSize())
+	buf := make([]byte, c.known().GetPools()[0].GetBlobSize())
 	n, err := source.ReadAt(ctx, id, buf, 0)
 	if err != nil {
 		return at(op, from, err)

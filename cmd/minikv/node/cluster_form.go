@@ -106,7 +106,10 @@ func (c *cluster) announce() {
 	last := ""
 	for {
 		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
-		_, err := c.Join(ctx, c.joinRequest())
+		reply, err := c.Join(ctx, c.joinRequest())
+		if err == nil {
+			err = c.heardBack(ctx, reply)
+		}
 		cancel()
 		if err != nil && c.ctx.Err() == nil && c.layout.Load() != nil && err.Error() != last {
 			last = err.Error()

@@ -86,7 +86,7 @@ func (c *cluster) status(ctx context.Context) (map[string]any, error) {
 func (c *cluster) volumesStatus(ctx context.Context) map[string]any {
 	ctx, cancel := context.WithTimeout(ctx, statusMax)
 	defer cancel()
-	rows := c.layout.Load().GetVolumes()
+	rows := c.known().GetVolumes()
 	all := make([]map[string]any, len(rows))
 	var wg sync.WaitGroup
 	for i, row := range rows {
