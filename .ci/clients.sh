@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Client suites against the real binary: aws, rclone, s3cmd, boto3, curl. Takes the binary's path.
-# Everything is compared byte by byte, again after kill -9 and restart.
+# Everything is compared byte by byte, again after kill -9 and restart. With CLUSTER=1 the server is 3 coordinators, 3 volumes and 2 gateways,
+# of which the clients use now the one, now the other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 BIN=${1:-$PWD/bin/minikv}
@@ -14,18 +15,36 @@ S3_ADDR=127.0.0.1:19000 REST_ADDR=127.0.0.1:15000
 S3=http://$S3_ADDR REST=http://$REST_ADDR
 server=
 
+CLUSTER=${CLUSTER:-}
+S3_OTHER=$S3
+[ -z "$CLUSTER" ] || S3_OTHER=http://127.0.0.1:19001
+
 start() {
-  "$BIN" serve --data "$work/data" --s3 $S3_ADDR --rest $REST_ADDR >>"$work/server.log" 2>&1 &
+  if [ -n "$CLUSTER" ]; then
+    MINIKV_DATA=$work/data MINIKV_BIN=$BIN MINIKV_S3=$S3_ADDR MINIKV_REST=$REST_ADDR setsid deploy/serve.sh 3 3 2 >>"$work/server.log" 2>&1 &
+  else
+    "$BIN" serve --data "$work/data" --s3 $S3_ADDR --rest $REST_ADDR >>"$work/server.log" 2>&1 &
+  fi
   server=$!
   for _ in $(seq 300); do
-    curl -fs "$REST/health/ready" >/dev/null 2>&1 && return 0
+    curl -fs "$REST/health/ready" >/dev/null 2>&1 && { [ -z "$CLUSTER" ] || curl -fs http://127.0.0.1:15001/health/ready >/dev/null 2>&1; } && return 0
     kill -0 $server 2>/dev/null || break
     sleep 0.05
   done
-  echo "the server did not get ready"; tail -30 "$work/server.log"; exit 1
+  echo "the server did not get ready"; tail -30 "$work/server.log" "$work"/data/*.log; exit 1
 }
-stop() { [ -z "$server" ] || { kill -9 "$server" 2>/dev/null || :; wait "$server" 2>/dev/null || :; server=; }; }
-finish() { stop; [ "$FAILED" = 0 ] || grep -v "INFO.*request" "$work/server.log" | tail -30; rm -rf "$work"; }
+# kill -9, of all processes of a cluster at once.
+stop() {
+  [ -n "$server" ] || return 0
+  if [ -n "$CLUSTER" ]; then kill -9 -- "-$server" 2>/dev/null || :; else kill -9 "$server" 2>/dev/null || :; fi
+  wait "$server" 2>/dev/null || :
+  server=
+}
+finish() {
+  stop
+  [ "$FAILED" = 0 ] || cat "$work/server.log" "$work"/data/*.log 2>/dev/null | grep -v "INFO.*request" | tail -60
+  rm -rf "$work"
+}
 trap finish EXIT
 
 # check NAME COMMAND...: one test.
@@ -80,6 +99,8 @@ aws_tree() {
   $aws s3 sync --only-show-errors "$tree" "$b/src"
   [ -z "$($aws s3 sync --dryrun "$tree" "$b/src")" ]
 }
+# with_other COMMAND...: at the other gateway.
+with_other() { S3=$S3_OTHER; "$@"; }
 # --------------------------------------------------------------------------------------------------------- rclone
 rclone_config() {
   cat >"$work/rclone.conf" <<CONF
@@ -88,7 +109,7 @@ type = s3
 provider = Other
 access_key_id = $AWS_ACCESS_KEY_ID
 secret_access_key = $AWS_SECRET_ACCESS_KEY
-endpoint = $S3
+endpoint = $S3_OTHER
 region = us-east-1
 CONF
 }
@@ -185,6 +206,7 @@ RCLONE_NEW=${RCLONE_NEW:-}
 
 check "aws ($($aws_old --version 2>&1 | cut -d' ' -f1)) files" aws_files old $aws_old
 [ "$aws_new" = "$aws_old" ] || check "aws ($($aws_new --version 2>&1 | cut -d' ' -f1)) files" aws_files new "$aws_new"
+[ -z "$CLUSTER" ] || check "aws files at the other gateway" with_other aws_files other "$aws_new"
 check "aws s3 sync of $(find "$tree" -type f | wc -l) files" aws_tree one "$aws_new"
 check "rclone ($(/usr/bin/rclone version | head -1)) files" rclone_files /usr/bin/rclone old
 if [ -n "$RCLONE_NEW" ]; then
@@ -210,7 +232,7 @@ boto3_tls() {
   for _ in $(seq 200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
   AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py https://127.0.0.1:19001 tls
 }
-for py in /usr/bin/python3 $(command -v python3); do
+[ -n "$CLUSTER" ] || for py in /usr/bin/python3 $(command -v python3); do
   "$py" -c 'import boto3' 2>/dev/null || continue
   check "boto3 $("$py" -c 'import boto3; print(boto3.__version__)') over TLS" boto3_tls "$py"
   rm -rf "$work/tls-data"

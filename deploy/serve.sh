@@ -1,26 +1,37 @@
 #!/bin/sh
-# A cluster on this machine, each part a process of its own: C coordinators, V volumes and one gateway. Ctrl-C stops all.
+# A cluster on this machine, each part a process of its own: C coordinators, V volumes and G gateways. Ctrl-C stops all.
 #
-#   deploy/serve.sh [C [V]]          default: 3 3
+#   deploy/serve.sh [C [V [G]]]      default: 3 3 1
 #
 #   MINIKV_DATA                      data and logs; default ./data
 #   MINIKV_ROOT_USER, _ROOT_PASSWORD credentials of root; needed
 #   MINIKV_BIN                       default: bin/minikv of this repository, built if it is not there
 #   MINIKV_REPLICATION               default: 3, or V if that is less
 #
-# S3 is on 127.0.0.1:9000, REST on 127.0.0.1:5000; the other processes have ports counted up from 5110 (coordinators) and 5510 (volumes). The cluster's secret is made
-# at the first start and kept beside the data.
+#   MINIKV_S3, MINIKV_REST           addresses of the first gateway; default 127.0.0.1:9000 and 127.0.0.1:5000
+#
+# Further gateways have the next ports; coordinators have theirs counted up from the first REST port + 110, volumes from + 510. The
+# cluster's secret is made at the first start and kept beside the data.
 set -eu
 
 coordinators=${1:-3}
 volumes=${2:-3}
-case "$coordinators$volumes" in
-*[!0-9]*|'') echo "usage: $0 [coordinators [volumes]]" >&2; exit 2 ;;
+gateways=${3:-1}
+case "$coordinators$volumes$gateways" in
+*[!0-9]*|'') echo "usage: $0 [coordinators [volumes [gateways]]]" >&2; exit 2 ;;
 esac
-if [ "$coordinators" -lt 1 ] || [ "$volumes" -lt 1 ]; then
-	echo "$0: at least one coordinator and one volume" >&2
+if [ "$coordinators" -lt 1 ] || [ "$volumes" -lt 1 ] || [ "$gateways" -lt 1 ]; then
+	echo "$0: at least one coordinator, one volume and one gateway" >&2
 	exit 2
 fi
+s3=${MINIKV_S3:-127.0.0.1:9000}
+rest=${MINIKV_REST:-127.0.0.1:5000}
+unset MINIKV_S3 MINIKV_REST
+s3_port=${s3##*:}
+rest_port=${rest##*:}
+case "$s3_port$rest_port" in
+*[!0-9]*|'') echo "$0: MINIKV_S3 and MINIKV_REST are host:port" >&2; exit 2 ;;
+esac
 if [ -z "${MINIKV_ROOT_USER:-}" ] || [ -z "${MINIKV_ROOT_PASSWORD:-}" ]; then
 	echo "$0: set MINIKV_ROOT_USER and MINIKV_ROOT_PASSWORD" >&2
 	exit 2
@@ -46,7 +57,7 @@ cluster=''
 join=''
 i=1
 while [ "$i" -le "$coordinators" ]; do
-	rpc=$((5100 + i * 10))
+	rpc=$((rest_port + 100 + i * 10))
 	cluster="$cluster${cluster:+,}c$i=127.0.0.1:$rpc"
 	join="$join${join:+,}127.0.0.1:$rpc"
 	i=$((i + 1))
@@ -73,20 +84,25 @@ start() { # name, roles, flags
 
 i=1
 while [ "$i" -le "$coordinators" ]; do
-	rpc=$((5100 + i * 10))
+	rpc=$((rest_port + 100 + i * 10))
 	start "c$i" coordinator --cluster "$cluster" --cluster-volumes "$volumes" --raft "127.0.0.1:$((rpc + 1))" --rest "127.0.0.1:$((rpc + 2))"
 	i=$((i + 1))
 done
 i=1
 while [ "$i" -le "$volumes" ]; do
-	rpc=$((5500 + i * 10))
+	rpc=$((rest_port + 500 + i * 10))
 	start "v$i" volume --join "$join" --rpc "127.0.0.1:$rpc" --rest "127.0.0.1:$((rpc + 2))"
 	i=$((i + 1))
 done
-start g1 gateway --join "$join" --rpc 127.0.0.1:5490 --s3 127.0.0.1:9000 --rest 127.0.0.1:5000
-
-echo "S3    http://127.0.0.1:9000"
-echo "REST  http://127.0.0.1:5000"
+i=1
+while [ "$i" -le "$gateways" ]; do
+	own_s3=${s3%:*}:$((s3_port + i - 1))
+	own_rest=${rest%:*}:$((rest_port + i - 1))
+	start "g$i" gateway --join "$join" --rpc "127.0.0.1:$((rest_port + 400 + i * 10))" --s3 "$own_s3" --rest "$own_rest"
+	echo "S3    http://$own_s3"
+	echo "REST  http://$own_rest"
+	i=$((i + 1))
+done
 echo "logs  $data/*.log"
 for pid in $pids; do
 	wait "$pid" || { echo "$0: a process has ended; see the logs" >&2; stop 1; }
