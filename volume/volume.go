@@ -9,6 +9,8 @@
 //     after the entry that moved the horizon above the blob's epoch. Before it is dropped, prepares of such epochs are refused.
 //  2. Dying and alive blobs are left alone; alive ones that seemed undecided are committed here.
 //  3. No answer, no deed: a leader that is not there delays the collector and nothing else.
+//  4. What a move has left behind is forgotten (Evict) on the leader's word that this volume is no replica of its shard, and only while
+//     the volume has not heard of a later epoch of that shard.
 package volume
 
 import (
@@ -45,6 +47,7 @@ type Server struct {
 	stopped chan struct{}
 
 	totals totals
+	fences fences
 
 	sweeping sync.Mutex    // guards below
 	swept    object.BlobID // committed blobs up to here were asked about in this sweep
@@ -63,6 +66,12 @@ func Open(dir string, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	return &Server{Store: st, cfg: cfg}, nil
+}
+
+// Shards tells the volume how many shards there are, so that it counts the prepares of each.
+func (s *Server) Shards(n uint32) error {
+	_, err := s.fences.size(n)
+	return err
 }
 
 // Start lets the collector run, until Stop, and ask runs.

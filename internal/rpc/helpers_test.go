@@ -215,6 +215,12 @@ func (v *memVolume) List(object.BlobID, int) []object.BlobInfo {
 	return out
 }
 
+func (v *memVolume) ListShard(_, _ int, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	return v.List(after, limit), nil
+}
+
+func (v *memVolume) Fence(ctx context.Context, _, _ uint32, _ uint64) error { return v.enter(ctx) }
+
 func (v *memVolume) ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo {
 	var out []object.BlobInfo
 	for _, in := range v.List(after, limit) {

@@ -22,6 +22,7 @@ const (
 	methodStats   = "/" + volumeService + "/Stats"
 	methodFetch   = "/" + volumeService + "/Fetch"
 	methodCheck   = "/" + volumeService + "/Check"
+	methodFence   = "/" + volumeService + "/Fence"
 
 	methodPropose   = "/" + coordinatorService + "/Propose"
 	methodRead      = "/" + coordinatorService + "/Read"
@@ -58,6 +59,7 @@ var rules = map[string]rule{
 	methodStat:    {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodStats:   {roles: gateway | volume | coordinator, timeout: 5 * time.Second, idempotent: true},
 	methodFetch:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
+	methodFence:   {roles: coordinator, timeout: 40 * time.Second, idempotent: true},
 	methodCheck:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
 
 	methodPropose:   {roles: gateway | coordinator, timeout: 10 * time.Second},

@@ -26,6 +26,10 @@ type Volume interface {
 	List(after object.BlobID, limit int) []object.BlobInfo
 	// ListPrepared is List of blobs that are not committed and whose epoch is below the given one.
 	ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo
+	// ListShard is List of the blobs of one of so many shards; what cannot be read is an error.
+	ListShard(shard, shards int, after object.BlobID, limit int) ([]object.BlobInfo, error)
+	// Fence refuses prepares of the shard by older epochs from now on, and waits for those that run.
+	Fence(ctx context.Context, shard, shards uint32, epoch uint64) error
 }
 
 // Bounds of requests about many blobs.

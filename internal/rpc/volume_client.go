@@ -205,6 +205,17 @@ func (c *VolumeClient) ListPrepared(ctx context.Context, after object.BlobID, li
 	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(min(limit, listMax)), Prepared: true, Below: below})
 }
 
+// ListShard is List of the blobs of one of so many shards.
+func (c *VolumeClient) ListShard(ctx context.Context, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(min(limit, listMax)), Shards: shards, Shard: shard})
+}
+
+// Fence makes the volume refuse prepares of a shard by older epochs, and returns when those that ran have ended.
+func (c *VolumeClient) Fence(ctx context.Context, shard, shards uint32, epoch uint64) error {
+	_, err := c.peer.unary(c.ref.outgoing(ctx), methodFence, &volumepb.FenceRequest{Shard: shard, Shards: shards, Epoch: epoch}, &volumepb.Done{})
+	return err
+}
+
 func (c *VolumeClient) list(ctx context.Context, req *volumepb.ListRequest) ([]object.BlobInfo, error) {
 	var page volumepb.ListPage
 	if _, err := c.peer.unary(c.ref.outgoing(ctx), methodList, req, &page); err != nil {

@@ -48,6 +48,7 @@ var volumeDesc = grpc.ServiceDesc{
 		{MethodName: "Stats", Handler: unaryOf(methodStats, (*volumeServer).stats)},
 		{MethodName: "Fetch", Handler: unaryOf(methodFetch, (*volumeServer).fetch)},
 		{MethodName: "Check", Handler: unaryOf(methodCheck, (*volumeServer).check)},
+		{MethodName: "Fence", Handler: unaryOf(methodFence, (*volumeServer).fence)},
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "Prepare", ClientStreams: true, Handler: streamOf((*volumeServer).prepareStream)},
@@ -237,10 +238,22 @@ func (s *volumeServer) list(ctx context.Context, m *volumepb.ListRequest) (*volu
 	if m.Limit == 0 || m.Limit > listMax {
 		return nil, errs.E("rpc.List", errs.Invalid, "a page of %d blobs", m.Limit)
 	}
+	if m.Shards > 0 {
+		page, err := v.Volume.ListShard(int(m.Shard), int(m.Shards), after, int(m.Limit))
+		return &volumepb.ListPage{Packed: packInfos(page)}, err
+	}
 	if m.Prepared {
 		return &volumepb.ListPage{Packed: packInfos(v.Volume.ListPrepared(after, int(m.Limit), m.Below))}, nil
 	}
 	return &volumepb.ListPage{Packed: packInfos(v.Volume.List(after, int(m.Limit)))}, nil
+}
+
+func (s *volumeServer) fence(ctx context.Context, m *volumepb.FenceRequest) (*volumepb.Done, error) {
+	v, err := s.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &volumepb.Done{}, v.Volume.Fence(ctx, m.Shard, m.Shards, m.Epoch)
 }
 
 func (s *volumeServer) stat(ctx context.Context, m *volumepb.StatRequest) (*volumepb.StatReply, error) {

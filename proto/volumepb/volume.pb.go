@@ -311,6 +311,8 @@ type ListRequest struct {
 	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`       // at most 16,384
 	Prepared      bool                   `protobuf:"varint,3,opt,name=prepared,proto3" json:"prepared,omitempty"` // only blobs not known as committed and prepared below the epoch
 	Below         uint64                 `protobuf:"varint,4,opt,name=below,proto3" json:"below,omitempty"`
+	Shards        uint32                 `protobuf:"varint,5,opt,name=shards,proto3" json:"shards,omitempty"` // not 0: only blobs of the shard, of so many shards; what cannot be read is an error
+	Shard         uint32                 `protobuf:"varint,6,opt,name=shard,proto3" json:"shard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -373,6 +375,20 @@ func (x *ListRequest) GetBelow() uint64 {
 	return 0
 }
 
+func (x *ListRequest) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *ListRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
 // ListPage holds records of 40 bytes each, one after the other, little-endian: id 16, length u32, state u8, zero 3, cluster
 // epoch u64, shard epoch u64.
 type ListPage struct {
@@ -419,6 +435,66 @@ func (x *ListPage) GetPacked() []byte {
 	return nil
 }
 
+type FenceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shard         uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
+	Shards        uint32                 `protobuf:"varint,2,opt,name=shards,proto3" json:"shards,omitempty"` // of the pool
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`   // of the shard
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FenceRequest) Reset() {
+	*x = FenceRequest{}
+	mi := &file_volume_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FenceRequest) ProtoMessage() {}
+
+func (x *FenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FenceRequest.ProtoReflect.Descriptor instead.
+func (*FenceRequest) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *FenceRequest) GetShard() uint32 {
+	if x != nil {
+		return x.Shard
+	}
+	return 0
+}
+
+func (x *FenceRequest) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *FenceRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 type StatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -428,7 +504,7 @@ type StatRequest struct {
 
 func (x *StatRequest) Reset() {
 	*x = StatRequest{}
-	mi := &file_volume_proto_msgTypes[7]
+	mi := &file_volume_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -440,7 +516,7 @@ func (x *StatRequest) String() string {
 func (*StatRequest) ProtoMessage() {}
 
 func (x *StatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[7]
+	mi := &file_volume_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -453,7 +529,7 @@ func (x *StatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatRequest.ProtoReflect.Descriptor instead.
 func (*StatRequest) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{7}
+	return file_volume_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatRequest) GetId() []byte {
@@ -476,7 +552,7 @@ type StatReply struct {
 
 func (x *StatReply) Reset() {
 	*x = StatReply{}
-	mi := &file_volume_proto_msgTypes[8]
+	mi := &file_volume_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -488,7 +564,7 @@ func (x *StatReply) String() string {
 func (*StatReply) ProtoMessage() {}
 
 func (x *StatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[8]
+	mi := &file_volume_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -501,7 +577,7 @@ func (x *StatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatReply.ProtoReflect.Descriptor instead.
 func (*StatReply) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{8}
+	return file_volume_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *StatReply) GetId() []byte {
@@ -547,7 +623,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_volume_proto_msgTypes[9]
+	mi := &file_volume_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +635,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[9]
+	mi := &file_volume_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +648,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{9}
+	return file_volume_proto_rawDescGZIP(), []int{10}
 }
 
 type StatsReply struct {
@@ -604,7 +680,7 @@ type StatsReply struct {
 
 func (x *StatsReply) Reset() {
 	*x = StatsReply{}
-	mi := &file_volume_proto_msgTypes[10]
+	mi := &file_volume_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -616,7 +692,7 @@ func (x *StatsReply) String() string {
 func (*StatsReply) ProtoMessage() {}
 
 func (x *StatsReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[10]
+	mi := &file_volume_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -629,7 +705,7 @@ func (x *StatsReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsReply.ProtoReflect.Descriptor instead.
 func (*StatsReply) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{10}
+	return file_volume_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatsReply) GetNumber() uint32 {
@@ -783,7 +859,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_volume_proto_msgTypes[11]
+	mi := &file_volume_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -795,7 +871,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[11]
+	mi := &file_volume_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -808,7 +884,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{11}
+	return file_volume_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FetchRequest) GetBlobs() []*FetchBlob {
@@ -838,7 +914,7 @@ type FetchBlob struct {
 
 func (x *FetchBlob) Reset() {
 	*x = FetchBlob{}
-	mi := &file_volume_proto_msgTypes[12]
+	mi := &file_volume_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +926,7 @@ func (x *FetchBlob) String() string {
 func (*FetchBlob) ProtoMessage() {}
 
 func (x *FetchBlob) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[12]
+	mi := &file_volume_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +939,7 @@ func (x *FetchBlob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchBlob.ProtoReflect.Descriptor instead.
 func (*FetchBlob) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{12}
+	return file_volume_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FetchBlob) GetId() []byte {
@@ -914,7 +990,7 @@ type FetchSource struct {
 
 func (x *FetchSource) Reset() {
 	*x = FetchSource{}
-	mi := &file_volume_proto_msgTypes[13]
+	mi := &file_volume_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1002,7 @@ func (x *FetchSource) String() string {
 func (*FetchSource) ProtoMessage() {}
 
 func (x *FetchSource) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[13]
+	mi := &file_volume_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,7 +1015,7 @@ func (x *FetchSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchSource.ProtoReflect.Descriptor instead.
 func (*FetchSource) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{13}
+	return file_volume_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchSource) GetNumber() uint32 {
@@ -979,7 +1055,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_volume_proto_msgTypes[14]
+	mi := &file_volume_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1067,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[14]
+	mi := &file_volume_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1080,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{14}
+	return file_volume_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchReply) GetResults() []*FetchResult {
@@ -1028,7 +1104,7 @@ type FetchResult struct {
 
 func (x *FetchResult) Reset() {
 	*x = FetchResult{}
-	mi := &file_volume_proto_msgTypes[15]
+	mi := &file_volume_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1116,7 @@ func (x *FetchResult) String() string {
 func (*FetchResult) ProtoMessage() {}
 
 func (x *FetchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[15]
+	mi := &file_volume_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1129,7 @@ func (x *FetchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchResult.ProtoReflect.Descriptor instead.
 func (*FetchResult) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{15}
+	return file_volume_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchResult) GetOutcome() uint32 {
@@ -1112,7 +1188,7 @@ type CheckRequest struct {
 
 func (x *CheckRequest) Reset() {
 	*x = CheckRequest{}
-	mi := &file_volume_proto_msgTypes[16]
+	mi := &file_volume_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1200,7 @@ func (x *CheckRequest) String() string {
 func (*CheckRequest) ProtoMessage() {}
 
 func (x *CheckRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[16]
+	mi := &file_volume_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1213,7 @@ func (x *CheckRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckRequest.ProtoReflect.Descriptor instead.
 func (*CheckRequest) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{16}
+	return file_volume_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckRequest) GetPacked() []byte {
@@ -1178,7 +1254,7 @@ type CheckReply struct {
 
 func (x *CheckReply) Reset() {
 	*x = CheckReply{}
-	mi := &file_volume_proto_msgTypes[17]
+	mi := &file_volume_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1266,7 @@ func (x *CheckReply) String() string {
 func (*CheckReply) ProtoMessage() {}
 
 func (x *CheckReply) ProtoReflect() protoreflect.Message {
-	mi := &file_volume_proto_msgTypes[17]
+	mi := &file_volume_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1279,7 @@ func (x *CheckReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckReply.ProtoReflect.Descriptor instead.
 func (*CheckReply) Descriptor() ([]byte, []int) {
-	return file_volume_proto_rawDescGZIP(), []int{17}
+	return file_volume_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckReply) GetVerdicts() []byte {
@@ -1242,14 +1318,20 @@ const file_volume_proto_rawDesc = "" +
 	"\x06length\x18\x03 \x01(\rR\x06length\"!\n" +
 	"\aBlobIDs\x12\x16\n" +
 	"\x06packed\x18\x01 \x01(\fR\x06packed\"\x06\n" +
-	"\x04Done\"k\n" +
+	"\x04Done\"\x99\x01\n" +
 	"\vListRequest\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x1a\n" +
 	"\bprepared\x18\x03 \x01(\bR\bprepared\x12\x14\n" +
-	"\x05below\x18\x04 \x01(\x04R\x05below\"\"\n" +
+	"\x05below\x18\x04 \x01(\x04R\x05below\x12\x16\n" +
+	"\x06shards\x18\x05 \x01(\rR\x06shards\x12\x14\n" +
+	"\x05shard\x18\x06 \x01(\rR\x05shard\"\"\n" +
 	"\bListPage\x12\x16\n" +
-	"\x06packed\x18\x01 \x01(\fR\x06packed\"\x1d\n" +
+	"\x06packed\x18\x01 \x01(\fR\x06packed\"R\n" +
+	"\fFenceRequest\x12\x14\n" +
+	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x16\n" +
+	"\x06shards\x18\x02 \x01(\rR\x06shards\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\"\x1d\n" +
 	"\vStatRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\"\x8f\x01\n" +
 	"\tStatReply\x12\x0e\n" +
@@ -1319,7 +1401,7 @@ const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"CheckReply\x12\x1a\n" +
 	"\bverdicts\x18\x01 \x01(\fR\bverdicts\x12\x1c\n" +
-	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xa4\x05\n" +
+	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xe5\x05\n" +
 	"\x06Volume\x12D\n" +
 	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12B\n" +
 	"\x06ReadAt\x12\x1d.minikv.volume.v1.ReadRequest\x1a\x17.minikv.volume.v1.Frame0\x01\x12;\n" +
@@ -1330,7 +1412,8 @@ const file_volume_proto_rawDesc = "" +
 	"\x04Stat\x12\x1d.minikv.volume.v1.StatRequest\x1a\x1b.minikv.volume.v1.StatReply\x12E\n" +
 	"\x05Stats\x12\x1e.minikv.volume.v1.StatsRequest\x1a\x1c.minikv.volume.v1.StatsReply\x12E\n" +
 	"\x05Fetch\x12\x1e.minikv.volume.v1.FetchRequest\x1a\x1c.minikv.volume.v1.FetchReply\x12E\n" +
-	"\x05Check\x12\x1e.minikv.volume.v1.CheckRequest\x1a\x1c.minikv.volume.v1.CheckReplyB\x17Z\x15minikv/proto/volumepbb\x06proto3"
+	"\x05Check\x12\x1e.minikv.volume.v1.CheckRequest\x1a\x1c.minikv.volume.v1.CheckReply\x12?\n" +
+	"\x05Fence\x12\x1e.minikv.volume.v1.FenceRequest\x1a\x16.minikv.volume.v1.DoneB\x17Z\x15minikv/proto/volumepbb\x06proto3"
 
 var (
 	file_volume_proto_rawDescOnce sync.Once
@@ -1344,7 +1427,7 @@ func file_volume_proto_rawDescGZIP() []byte {
 	return file_volume_proto_rawDescData
 }
 
-var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_volume_proto_goTypes = []any{
 	(*Frame)(nil),        // 0: minikv.volume.v1.Frame
 	(*PrepareReply)(nil), // 1: minikv.volume.v1.PrepareReply
@@ -1353,44 +1436,47 @@ var file_volume_proto_goTypes = []any{
 	(*Done)(nil),         // 4: minikv.volume.v1.Done
 	(*ListRequest)(nil),  // 5: minikv.volume.v1.ListRequest
 	(*ListPage)(nil),     // 6: minikv.volume.v1.ListPage
-	(*StatRequest)(nil),  // 7: minikv.volume.v1.StatRequest
-	(*StatReply)(nil),    // 8: minikv.volume.v1.StatReply
-	(*StatsRequest)(nil), // 9: minikv.volume.v1.StatsRequest
-	(*StatsReply)(nil),   // 10: minikv.volume.v1.StatsReply
-	(*FetchRequest)(nil), // 11: minikv.volume.v1.FetchRequest
-	(*FetchBlob)(nil),    // 12: minikv.volume.v1.FetchBlob
-	(*FetchSource)(nil),  // 13: minikv.volume.v1.FetchSource
-	(*FetchReply)(nil),   // 14: minikv.volume.v1.FetchReply
-	(*FetchResult)(nil),  // 15: minikv.volume.v1.FetchResult
-	(*CheckRequest)(nil), // 16: minikv.volume.v1.CheckRequest
-	(*CheckReply)(nil),   // 17: minikv.volume.v1.CheckReply
+	(*FenceRequest)(nil), // 7: minikv.volume.v1.FenceRequest
+	(*StatRequest)(nil),  // 8: minikv.volume.v1.StatRequest
+	(*StatReply)(nil),    // 9: minikv.volume.v1.StatReply
+	(*StatsRequest)(nil), // 10: minikv.volume.v1.StatsRequest
+	(*StatsReply)(nil),   // 11: minikv.volume.v1.StatsReply
+	(*FetchRequest)(nil), // 12: minikv.volume.v1.FetchRequest
+	(*FetchBlob)(nil),    // 13: minikv.volume.v1.FetchBlob
+	(*FetchSource)(nil),  // 14: minikv.volume.v1.FetchSource
+	(*FetchReply)(nil),   // 15: minikv.volume.v1.FetchReply
+	(*FetchResult)(nil),  // 16: minikv.volume.v1.FetchResult
+	(*CheckRequest)(nil), // 17: minikv.volume.v1.CheckRequest
+	(*CheckReply)(nil),   // 18: minikv.volume.v1.CheckReply
 }
 var file_volume_proto_depIdxs = []int32{
-	12, // 0: minikv.volume.v1.FetchRequest.blobs:type_name -> minikv.volume.v1.FetchBlob
-	13, // 1: minikv.volume.v1.FetchRequest.sources:type_name -> minikv.volume.v1.FetchSource
-	15, // 2: minikv.volume.v1.FetchReply.results:type_name -> minikv.volume.v1.FetchResult
+	13, // 0: minikv.volume.v1.FetchRequest.blobs:type_name -> minikv.volume.v1.FetchBlob
+	14, // 1: minikv.volume.v1.FetchRequest.sources:type_name -> minikv.volume.v1.FetchSource
+	16, // 2: minikv.volume.v1.FetchReply.results:type_name -> minikv.volume.v1.FetchResult
 	0,  // 3: minikv.volume.v1.Volume.Prepare:input_type -> minikv.volume.v1.Frame
 	2,  // 4: minikv.volume.v1.Volume.ReadAt:input_type -> minikv.volume.v1.ReadRequest
 	3,  // 5: minikv.volume.v1.Volume.Commit:input_type -> minikv.volume.v1.BlobIDs
 	3,  // 6: minikv.volume.v1.Volume.Abort:input_type -> minikv.volume.v1.BlobIDs
 	3,  // 7: minikv.volume.v1.Volume.Delete:input_type -> minikv.volume.v1.BlobIDs
 	5,  // 8: minikv.volume.v1.Volume.List:input_type -> minikv.volume.v1.ListRequest
-	7,  // 9: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
-	9,  // 10: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
-	11, // 11: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
-	16, // 12: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
-	1,  // 13: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
-	0,  // 14: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
-	4,  // 15: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
-	4,  // 16: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
-	4,  // 17: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
-	6,  // 18: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
-	8,  // 19: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
-	10, // 20: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
-	14, // 21: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
-	17, // 22: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
-	13, // [13:23] is the sub-list for method output_type
-	3,  // [3:13] is the sub-list for method input_type
+	8,  // 9: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
+	10, // 10: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
+	12, // 11: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
+	17, // 12: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
+	7,  // 13: minikv.volume.v1.Volume.Fence:input_type -> minikv.volume.v1.FenceRequest
+	1,  // 14: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
+	0,  // 15: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
+	4,  // 16: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
+	4,  // 17: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
+	4,  // 18: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
+	6,  // 19: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
+	9,  // 20: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
+	11, // 21: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
+	15, // 22: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
+	18, // 23: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
+	4,  // 24: minikv.volume.v1.Volume.Fence:output_type -> minikv.volume.v1.Done
+	14, // [14:25] is the sub-list for method output_type
+	3,  // [3:14] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -1407,7 +1493,7 @@ func file_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volume_proto_rawDesc), len(file_volume_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
