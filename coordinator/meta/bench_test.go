@@ -19,7 +19,7 @@ func (g *gateway) putEntry(b *metapb.BucketRef, n int) []byte {
 		o := newObject("content", 1024)
 		o.Checksum = crc64("content")
 		o.Attributes = &metapb.Attributes{ContentType: "application/octet-stream"}
-		c := g.next(h.stamped(putCommand(b, fmt.Sprintf("dir/%012x", g.sequence*0x9E3779B97F4A7C15), o, h.written(1024), nil)))
+		c := g.next(h.stamped(putCommand(b, g.benchKey(), o, h.written(1024), nil)))
 		g.lowest = g.sequence - min(g.sequence-1, uint64(n))
 		e.Commands = append(e.Commands, c)
 	}
@@ -28,11 +28,25 @@ func (g *gateway) putEntry(b *metapb.BucketRef, n int) []byte {
 	return raw
 }
 
-// BenchmarkApplyBatch is 64 PutObject commands in an entry, from its bytes to the committed batch.
+// benchKey is of a new object each time, or one of so many.
+func (g *gateway) benchKey() string {
+	if g.keys > 0 {
+		return fmt.Sprintf("dir/%05d", g.sequence%g.keys)
+	}
+	return fmt.Sprintf("dir/%012x", g.sequence*0x9E3779B97F4A7C15)
+}
+
+// BenchmarkApplyBatch is entries of PutObject commands, from their bytes to the committed batch: 64 of new keys, and 6 over 1,024
+// keys again and again, as of 16 clients.
 func BenchmarkApplyBatch(b *testing.B) {
+	b.Run("64new", func(b *testing.B) { benchApply(b, 64, 0) })
+	b.Run("6over", func(b *testing.B) { benchApply(b, 6, 1024) })
+}
+
+func benchApply(b *testing.B, n int, keys uint64) {
 	h := newHarness(b, 3)
 	g, ref := h.gateway(1), h.bucket("photos")
-	const n = 64
+	g.keys = keys
 	entries := make([][]byte, 256)
 	b.ReportAllocs()
 	for i := 0; i < b.N; i++ {
@@ -60,7 +74,7 @@ func BenchmarkApplyBatch(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-	b.ReportMetric(float64(b.N)*n/b.Elapsed().Seconds(), "commands/s")
+	b.ReportMetric(float64(b.N*n)/b.Elapsed().Seconds(), "commands/s")
 }
 
 // filled has n objects.

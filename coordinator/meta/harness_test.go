@@ -159,7 +159,8 @@ func (h *harness) written(size uint64, without ...uint32) *metapb.Written {
 	}
 	h.random++
 	var random [12]byte
-	binary.BigEndian.PutUint64(random[:], h.random*0x9E3779B97F4A7C15)
+	binary.BigEndian.PutUint64(random[:], (h.random>>16)*0x9E3779B97F4A7C15)
+	binary.BigEndian.PutUint16(random[10:], uint16(h.random))
 	base := object.NewRunBase(uint8(h.pool.Pool), random)
 	blobs := uint32((size + testBlobSize - 1) / testBlobSize)
 	w := &metapb.Written{LowestEpoch: h.epoch, Run: &metapb.Run{

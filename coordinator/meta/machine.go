@@ -22,26 +22,28 @@ type Machine struct {
 	db *kv.DB
 
 	// Of Apply.
-	txn      txn
-	failed   error // the fatal error, for good
-	cluster  *metapb.ClusterRow
-	pools    map[uint32]*metapb.PoolRow
-	shards   map[uint32][]*shard
-	volumes  map[uint32]*metapb.VolumeRow
-	buckets  map[string]*metapb.BucketRow
-	sessions map[[idLen]byte]*session
-	dirty    []*session // to be written at the end of the entry
-	stats    metapb.StatsAnswer
-	counted  bool   // stats changed
-	queued   uint32 // queue rows of the entry so far
+	txn       txn
+	failed    error // the fatal error, for good
+	cluster   *metapb.ClusterRow
+	pools     map[uint32]*metapb.PoolRow
+	shards    map[uint32][]*shard
+	volumes   map[uint32]*metapb.VolumeRow
+	buckets   map[string]*metapb.BucketRow
+	sessions  map[[idLen]byte]*session
+	published published
+	dirty     []*session // to be written at the end of the entry
+	stats     metapb.StatsAnswer
+	counted   bool   // stats changed
+	queued    uint32 // queue rows of the entry so far
 }
 
 // New makes the state machine over the rows of db. After a restore, make a new one.
 func New(db *kv.DB) (*Machine, error) {
 	m := &Machine{
-		db:       db,
-		buckets:  make(map[string]*metapb.BucketRow),
-		sessions: make(map[[idLen]byte]*session),
+		db:        db,
+		buckets:   make(map[string]*metapb.BucketRow),
+		sessions:  make(map[[idLen]byte]*session),
+		published: published{make(map[[blockPrefixBytes]byte]*blockRuns)},
 	}
 	m.txn.m = m
 	if _, err := load(db, statsKey, &m.stats); err != nil {

@@ -15,6 +15,7 @@ type gateway struct {
 	id       []byte
 	sequence uint64
 	lowest   uint64
+	keys     uint64 // of benchmarks; 0: a new one each time
 }
 
 func (h *harness) gateway(name byte) *gateway {

@@ -136,6 +136,7 @@ func (t *txn) publishRun(w *metapb.Written) error {
 		return nil
 	}
 	key := runKey(w.Run.Base)
+	t.m.published.note(w.Run.Base)
 	for _, x := range t.missing {
 		if err := t.addMissing(x.blob, x.volume, MissingUnconfirmed); err != nil {
 			return err
@@ -148,6 +149,9 @@ func (t *txn) publishRun(w *metapb.Written) error {
 func (t *txn) unpublished(w *metapb.Written) error {
 	if w == nil {
 		return nil
+	}
+	if not, err := t.m.published.surelyNot(t, w.Run.Base); not || err != nil {
+		return err
 	}
 	_, found, err := t.Get(nil, runKey(w.Run.Base))
 	if found {
