@@ -4,12 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +15,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"minikv/e2e/harness"
-	hist "minikv/e2e/history"
 )
 
 // awaitWhole waits until no replica is missing and all volumes have as many blobs.
@@ -196,126 +192,6 @@ func TestClusterWipedCoordinator(t *testing.T) {
 		return putKey(t.Context(), wiped.AWS(), bucket, "after", []byte("x"))
 	})
 	require.Equal(t, "v", string(get(t, wiped.AWS(), bucket, "k")))
-}
-
-// TestClusterLinearizable: clients of three gateways while processes are killed and come back; what they saw could have come from
-// one atomic store (I2 to I5, I13).
-func TestClusterLinearizable(t *testing.T) {
-	c := harness.StartCluster(t, 3, nil)
-	seed := *linearizableSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	for i := range *linearizableHistories {
-		weights := hist.Weights{}
-		if i%2 == 1 {
-			weights = hist.PerKey
-		}
-		t.Run(fmt.Sprint(i), func(t *testing.T) { clusterHistory(t, c, seed+uint64(i), weights) })
-	}
-}
-
-func clusterHistory(t *testing.T, c *harness.Cluster, seed uint64, weights hist.Weights) {
-	w := hist.Workload{
-		Seed: seed, Weights: weights, Prefix: fmt.Sprintf("cluster/%x/", seed), SizeMax: 300_000, Pause: linearizablePause,
-		Timeout: 15 * time.Second,
-	}
-	var keys []string
-	for i := range linearizableKeys {
-		keys = append(keys, fmt.Sprintf("%sk%d", w.Prefix, i))
-	}
-	r := hist.NewRecorder(keys, nil)
-	var stores []hist.Store
-	for i := range linearizableClients {
-		n := c.Nodes[i%len(c.Nodes)]
-		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, surprise: t.Errorf})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), *linearizableDuration+6*time.Second)
-	defer cancel()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		w.Run(ctx, r, stores)
-	}()
-	kills := 0
-	for ctx.Err() == nil {
-		timer := time.NewTimer(500*time.Millisecond + rand.N(time.Second))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-		if ctx.Err() == nil {
-			leader, followers := c.Roles()
-			victim := leader
-			if kills%2 == 1 {
-				victim = followers[rand.IntN(len(followers))]
-			}
-			victim.Restart()
-			kills++
-		}
-	}
-	<-done
-	w.Settle(t.Context(), r, stores[0])
-	h := r.History()
-	require.Greater(t, h.Acknowledged(), 100, "too little happened: %v", h.Stats())
-	require.NotZero(t, kills)
-	require.NoError(t, hist.Check(h, 0), "seed %d", seed)
-	t.Logf("seed %d: %d operations, %d acknowledged, %d kills: %v", seed, len(h.Entries), h.Acknowledged(), kills, h.Stats())
-}
-
-// TestClusterCAS: writers on three gateways each try to write the next generation if the present one is still there, while the
-// leader is killed; of each generation exactly one write succeeds, or may have.
-func TestClusterCAS(t *testing.T) {
-	c := harness.StartCluster(t, 3, nil)
-	bucket := c.Nodes[0].Bucket(t)
-	key := "generation"
-	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, key, []byte("0")))
-	const writers = 24
-	var (
-		mu     sync.Mutex
-		winner = map[string]string{} // by the ETag that was replaced
-		wins   atomic.Int64
-		wg     sync.WaitGroup
-	)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	for w := range writers {
-		wg.Go(func() {
-			client := c.Nodes[w%3].AWS()
-			for i := 0; ctx.Err() == nil; i++ {
-				head, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
-				if err != nil {
-					continue
-				}
-				body := fmt.Sprintf("%d/%d", w, i)
-				_, err = client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: &key, IfMatch: head.ETag, Body: strings.NewReader(body)})
-				if err != nil {
-					continue
-				}
-				wins.Add(1)
-				mu.Lock()
-				if other, twice := winner[*head.ETag]; twice {
-					t.Errorf("both %s and %s replaced %s", other, body, *head.ETag)
-				}
-				winner[*head.ETag] = body
-				mu.Unlock()
-			}
-		})
-	}
-	for ctx.Err() == nil {
-		timer := time.NewTimer(2 * time.Second)
-		select {
-		case <-timer.C:
-			leader, _ := c.Roles()
-			leader.Restart()
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
-	wg.Wait()
-	require.Greater(t, wins.Load(), int64(20))
-	t.Logf("%d generations", wins.Load())
 }
 
 // TestClusterSecret: a process with another secret is no member, whatever else it knows.

@@ -21,8 +21,9 @@ import (
 
 const (
 	faultAnswered = 20 * time.Second // a client that tries again is answered within
-	faultAttempt  = 5 * time.Second  // and gives up one attempt after
+	faultAttempt  = 4 * time.Second  // and gives up one attempt after
 	faultPause    = 50 * time.Millisecond
+	faultAvoid    = 10 * time.Second // a gateway that did not answer is asked last
 )
 
 // content is the bytes of an object, made of a seed; the zero value is no object.
@@ -44,6 +45,7 @@ type faultRun struct {
 	seq     uint64
 	objects map[string][]content // what each key may be: one, unless an attempt was not answered
 	turn    int                  // whose gateway's it is
+	silent  map[*s3.Client]time.Time
 
 	puts     map[string]*halfPut
 	uploads  map[string]*openUpload
@@ -56,7 +58,9 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 	r := &faultRun{
 		t: t, clients: map[*harness.Node]*s3.Client{}, objects: map[string][]content{}, puts: map[string]*halfPut{},
 		uploads: map[string]*openUpload{},
+		silent:  map[*s3.Client]time.Time{},
 	}
+	p.Args = append(p.Args, faultArgs...)
 	r.f = harness.StartFleet(t, p)
 	for _, g := range r.f.Gateways() {
 		r.clients[g] = g.AWS()
@@ -72,13 +76,32 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 	return r
 }
 
-// next is the gateway whose turn it is; frozen ones are among them, as behind a load balancer that does not know yet.
+// faultArgs let collectors, epochs and the deletion queue work while a script runs.
+var faultArgs = []string{"--queue.delay", "3s", "--collect.interval", "1s", "--epoch.interval", "5s"}
+
+// next is the gateway whose turn it is, as behind a load balancer: one that just did not answer comes last.
 func (r *faultRun) next() *s3.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	gs := r.f.Gateways()
-	r.turn++
-	return r.clients[gs[r.turn%len(gs)]]
+	var c *s3.Client
+	for range gs {
+		r.turn++
+		if c = r.clients[gs[r.turn%len(gs)]]; time.Since(r.silent[c]) > faultAvoid {
+			break
+		}
+	}
+	return c
+}
+
+// heard remembers whether a gateway answered at all.
+func (r *faultRun) heard(c *s3.Client, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.silent, c)
+	if st, _ := status(err); err != nil && st == 0 {
+		r.silent[c] = time.Now()
+	}
 }
 
 // again tries an operation at one gateway after the other until it is answered. Refusals of the client's fault are final.
@@ -93,6 +116,7 @@ func (r *faultRun) again(ctx context.Context, at *harness.Node, do func(context.
 		attempt, done := context.WithTimeout(ctx, faultAttempt)
 		err := do(attempt, c)
 		done()
+		r.heard(c, err)
 		if st, _ := status(err); err == nil || st >= 400 && st < 500 {
 			return err
 		}

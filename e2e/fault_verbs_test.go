@@ -135,20 +135,29 @@ func (r *faultRun) resumes(args []string) error {
 	return nil
 }
 
+// refuses asks all at once: a gateway looks for a leader for 10 s before it gives up.
 func (r *faultRun) refuses(args []string) error {
-	return r.each(args, func(n *harness.Node) {
-		ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
-		defer cancel()
-		key := "refused"
-		_, err := r.clients[n].GetObject(ctx, &s3.GetObjectInput{Bucket: &r.bucket, Key: &key})
-		if st, _ := status(err); st != http.StatusServiceUnavailable {
-			r.t.Errorf("a read at %s: %v", n.Name, err)
-		}
-		if st, _ := status(r.put(ctx, r.clients[n], key, content{1, 10})); st != http.StatusServiceUnavailable {
-			r.t.Errorf("a write at %s: status %d", n.Name, st)
-		}
-		r.may(key, content{1, 10})
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	key := "refused"
+	r.may(key, content{1, 10})
+	var asked sync.WaitGroup
+	err := r.each(args, func(n *harness.Node) {
+		asked.Go(func() {
+			_, err := r.clients[n].GetObject(ctx, &s3.GetObjectInput{Bucket: &r.bucket, Key: &key})
+			if st, _ := status(err); st != http.StatusServiceUnavailable {
+				r.t.Errorf("a read at %s: %v", n.Name, err)
+			}
+		})
+		asked.Go(func() {
+			err := r.put(ctx, r.clients[n], key, content{1, 10})
+			if st, _ := status(err); st != http.StatusServiceUnavailable {
+				r.t.Errorf("a write at %s: %v", n.Name, err)
+			}
+		})
 	})
+	asked.Wait()
+	return err
 }
 
 func (r *faultRun) start([]string) error {

@@ -123,15 +123,15 @@ func (f *Fleet) Leader() *Node {
 	f.t.Helper()
 	var leader *Node
 	Eventually(f.t, 20*time.Second, "a leader", func() error {
-		l, err := f.leader()
+		l, err := f.FindLeader()
 		leader = l
 		return err
 	})
 	return leader
 }
 
-// leader asks all that run: of several that are named, the one of the highest term leads.
-func (f *Fleet) leader() (*Node, error) {
+// FindLeader asks all that run: of several that are named, the one of the highest term leads.
+func (f *Fleet) FindLeader() (*Node, error) {
 	var best ClusterStatus
 	var last error
 	for _, n := range f.Coordinators() {

@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+	hist "minikv/e2e/history"
+)
+
+var (
+	faultHistories = flag.Int("fault.histories", 2, "how many histories of a cluster under faults are recorded and checked")
+	faultDuration  = flag.Duration("fault.duration", 4*time.Second, "how long each history is")
+	faultSeed      = flag.Uint64("fault.seed", 0, "seed of the first history; 0: a random one")
+)
+
+// TestClusterLinearizable: clients of three gateways read, write, compare and swap, delete, copy, list and send batches while nodes
+// are killed, frozen and cut off, one way or both; what they saw could have come from one atomic store (I2 to I5, I13, I14).
+func TestClusterLinearizable(t *testing.T) {
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: faultArgs})
+	seed := *faultSeed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	for i := range *faultHistories {
+		weights := hist.Weights{}
+		if i%2 == 1 {
+			weights = hist.PerKey
+		}
+		t.Run(fmt.Sprint(i), func(t *testing.T) { clusterHistory(t, f, seed+uint64(i), weights) })
+	}
+}
+
+// clusterAttempt is how long a client waits; afterwards its operation may have happened.
+const clusterAttempt = 3 * time.Second
+
+func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.Weights) {
+	w := hist.Workload{
+		Seed: seed, Weights: weights, Prefix: fmt.Sprintf("cluster/%x/", seed), SizeMax: 300_000, Pause: linearizablePause,
+		Timeout: clusterAttempt,
+	}
+	var keys []string
+	for i := range linearizableKeys {
+		keys = append(keys, fmt.Sprintf("%sk%d", w.Prefix, i))
+	}
+	r := hist.NewRecorder(keys, nil)
+	var stores []hist.Store
+	gateways := f.Gateways()
+	for i := range linearizableClients {
+		n := gateways[i%len(gateways)]
+		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, surprise: t.Errorf})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), *faultDuration)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		w.Run(ctx, r, stores)
+	}()
+	faults := newNemesis(t, f, seed).run(ctx)
+	<-done
+	awaitService(t, f)
+	w.Settle(t.Context(), r, stores[0])
+	h := r.History()
+	require.Greater(t, h.Acknowledged(), 50, "too little happened: %v", h.Stats())
+	require.NotZero(t, faults)
+	began := time.Now()
+	require.NoError(t, hist.Check(h, 0), "seed %d", seed)
+	t.Logf("seed %d: %d operations, %d acknowledged, %d faults, checked in %v; done, absent, precondition, refused after unknown: %v",
+		seed, len(h.Entries), h.Acknowledged(), faults, time.Since(began).Round(time.Millisecond), h.Stats())
+}
+
+// awaitService waits until every gateway answers.
+func awaitService(t *testing.T, f *harness.Fleet) {
+	t.Helper()
+	for _, g := range f.Gateways() {
+		g.WaitReady()
+		harness.Eventually(t, 30*time.Second, g.Name+" serves", func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), clusterAttempt)
+			defer cancel()
+			return putKey(ctx, g.AWS(), restBucket, "service", []byte(g.Name))
+		})
+	}
+}
+
+// nemesis brings one fault after the other.
+type nemesis struct {
+	t   *testing.T
+	f   *harness.Fleet
+	rng *rand.Rand
+}
+
+func newNemesis(t *testing.T, f *harness.Fleet, seed uint64) *nemesis {
+	return &nemesis{t, f, rand.New(rand.NewPCG(seed, 1))}
+}
+
+// faultLengthMin and -Max are around the election timeout of 1 s.
+const faultLengthMin, faultLengthMax = 200 * time.Millisecond, 2500 * time.Millisecond
+
+// run returns when ctx has ended, with all faults undone. Processes that it killed are running, and ready perhaps later.
+func (n *nemesis) run(ctx context.Context) (faults int) {
+	for ctx.Err() == nil {
+		waitFor(ctx, n.between(100*time.Millisecond, time.Second))
+		if ctx.Err() != nil {
+			break
+		}
+		name, undo := n.fault()
+		length := n.between(faultLengthMin, faultLengthMax)
+		waitFor(ctx, length)
+		undo()
+		n.t.Logf("%s for %v", name, length.Round(time.Millisecond))
+		faults++
+	}
+	return faults
+}
+
+func (n *nemesis) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(n.rng.Int64N(int64(most-least)))
+}
+
+// victim is the leader as often as not.
+func (n *nemesis) victim() *harness.Node {
+	if n.rng.IntN(2) == 0 {
+		if l, err := n.f.FindLeader(); err == nil {
+			return l
+		}
+	}
+	all := n.f.Coordinators()
+	return all[n.rng.IntN(len(all))]
+}
+
+// other is a node beside x.
+func (n *nemesis) other(x *harness.Node) *harness.Node {
+	all := n.f.Coordinators()
+	for {
+		if y := all[n.rng.IntN(len(all))]; y != x {
+			return y
+		}
+	}
+}
+
+// fault begins one and tells how to undo it.
+func (n *nemesis) fault() (name string, undo func()) {
+	x := n.victim()
+	y := n.other(x)
+	launch := func(all ...*harness.Node) func() {
+		return func() {
+			for _, x := range all {
+				if err := x.Launch(); err != nil {
+					n.t.Errorf("start %s: %v", x.Name, err)
+				}
+			}
+		}
+	}
+	switch n.rng.IntN(9) {
+	case 0, 1:
+		x.Kill()
+		return "kill " + x.Name, launch(x)
+	case 2:
+		all := n.f.Coordinators()
+		for _, x := range all {
+			x.Kill()
+		}
+		return "kill all", launch(all...)
+	case 3:
+		x.Freeze()
+		return "freeze " + x.Name, x.Thaw
+	case 4, 5:
+		n.f.Isolate(x.Name)
+		return "isolate " + x.Name, n.f.Net.Heal
+	case 6:
+		n.f.Net.Set(x.Name, y.Name, harness.Fault{Cut: true})
+		return "cut " + x.Name + " -> " + y.Name, n.f.Net.Heal
+	case 7:
+		n.f.Net.Between(x.Name, y.Name, harness.Fault{Cut: true})
+		return "cut " + x.Name + " " + y.Name, n.f.Net.Heal
+	}
+	for _, name := range n.f.Names() {
+		if name != x.Name {
+			n.f.Net.Set(name, x.Name, harness.Fault{Cut: true})
+		}
+	}
+	return x.Name + " hears no one", n.f.Net.Heal
+}
