@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -17,9 +19,9 @@ var failoverKills = flag.Int("failover.kills", 2, "how often the leader is kille
 // failoverMax is I13.
 const failoverMax = 5 * time.Second
 
-// TestFailover: after each loss of the leader a client that tries again is served within 5 s, and the distribution is told (I13).
+// TestFailover: after each loss of the leader writes and reads are answered within 5 s, and the distribution is told (I13).
 func TestFailover(t *testing.T) {
-	r := newFaultRun(t, harness.Plan{Coordinators: 3, Volumes: 3, Gateways: 2})
+	r := newFaultRun(t, harness.Plan{Coordinators: 3, Volumes: 3, Gateways: 1})
 	for _, way := range []struct {
 		name       string
 		lose, back func(*harness.Node)
@@ -29,29 +31,65 @@ func TestFailover(t *testing.T) {
 		{"freeze", (*harness.Node).Freeze, (*harness.Node).Thaw, *failoverKills / 2},
 		{"isolate", func(n *harness.Node) { r.f.Isolate(n.Name) }, func(*harness.Node) { r.f.Net.Heal() }, *failoverKills / 2},
 	} {
-		var took []time.Duration
+		var resumed, longest []time.Duration
 		for range way.times {
-			took = append(took, r.failover(way.lose, way.back))
+			first, last := r.failover(way.lose, way.back)
+			resumed, longest = append(resumed, first), append(longest, last)
 		}
-		t.Logf("%s: %s", way.name, distribution(took))
-		require.LessOrEqual(t, slices.Max(took), failoverMax, "%s: %v", way.name, took)
+		t.Logf("%s: service resumed after: %s", way.name, distribution(resumed))
+		t.Logf("%s: the longest request took: %s", way.name, distribution(longest))
+		require.LessOrEqual(t, slices.Max(resumed), failoverMax, "%s: %v", way.name, resumed)
 	}
 	require.NoError(t, r.check(nil))
 }
 
-// failover tells how long no write was acknowledged and no read answered.
-func (r *faultRun) failover(lose, back func(*harness.Node)) time.Duration {
-	leader := r.f.Leader()
-	key := r.newKey()
-	require.NoError(r.t, r.store(r.t.Context(), key, content{1, 1000})) // it works, all know the leader
-	began := time.Now()
+const (
+	failoverProbe  = 50 * time.Millisecond // between two requests
+	failoverProbes = 400                   // at most: 20 s
+)
+
+// failover tells when the first request was answered that began after the leader was lost, and how long the longest took that was
+// under way until then. Requests follow one another without waiting for answers, a write and a read of what it wrote in turn.
+func (r *faultRun) failover(lose, back func(*harness.Node)) (resumed, longest time.Duration) {
+	leader, gateway := r.f.Leader(), r.f.Gateways()[0]
+	require.NoError(r.t, r.store(r.t.Context(), r.newKey(), content{1, 1000})) // it works, and the gateway knows the leader
+	client := r.clients[gateway]
+	type answer struct{ began, took time.Duration }
+	answers := make(chan answer, failoverProbes)
+	ctx, enough := context.WithCancel(r.t.Context())
 	lose(leader)
-	require.NoError(r.t, r.store(r.t.Context(), key, content{2, 1000}))
-	require.NoError(r.t, r.read(r.t.Context(), nil, key))
-	took := time.Since(began)
+	start := time.Now()
+	var probes sync.WaitGroup
+	for range failoverProbes {
+		probes.Go(func() {
+			began := time.Since(start)
+			key, v := r.newKey(), content{1, 1000}
+			r.may(key, v)
+			err := r.put(r.t.Context(), client, key, v)
+			if err == nil {
+				r.is(key, v)
+				err = r.read(r.t.Context(), gateway, key)
+			}
+			if err == nil {
+				answers <- answer{began, time.Since(start) - began}
+				enough()
+			}
+		})
+		waitFor(ctx, failoverProbe)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	probes.Wait()
+	close(answers)
+	enough()
+	resumed = time.Hour
+	for a := range answers {
+		resumed, longest = min(resumed, a.began+a.took), max(longest, a.took)
+	}
 	back(leader)
 	harness.Eventually(r.t, 30*time.Second, "it follows", func() error {
-		st, err := r.f.Gateways()[0].Status()
+		st, err := gateway.Status()
 		if err != nil {
 			return err
 		}
@@ -60,7 +98,7 @@ func (r *faultRun) failover(lose, back func(*harness.Node)) time.Duration {
 		}
 		return nil
 	})
-	return took
+	return resumed, longest
 }
 
 // distribution is least, median, 90 % and most of some times.
