@@ -149,8 +149,14 @@ func compareChecksum(want digest.Checksum, got []byte) error {
 }
 
 // objectBody is the body of a write, for gateway/objects.
-func (b *inBody) objectBody() objects.Body {
-	return objects.Body{Reader: b.reader, Size: b.size, Want: b.digests(), Check: b.check}
+func (b *inBody) objectBody(c *call) objects.Body {
+	return objects.Body{Reader: b.reader, Size: b.size, Want: b.digests(), Check: b.check,
+		Account: c.account.CanonicalID, Interrupt: c.interruptBody}
+}
+
+// interruptBody makes a read of the body that waits time out.
+func (c *call) interruptBody() {
+	_ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) // not every writer has deadlines
 }
 
 // readXML reads a whole XML body of at most limit bytes and verifies its digests.

@@ -39,6 +39,22 @@ func RefusedHead(r *http.Request) (code, message string, refused bool) {
 	return code, refusalMessages[code], true
 }
 
+// Underlying is the connection below guard and TLS, as the listener accepted it.
+func Underlying(c net.Conn) net.Conn {
+	for {
+		switch o := c.(type) {
+		case *guard:
+			c = o.Conn
+		case tlsGuard:
+			c = o.guard.Conn
+		case *tls.Conn:
+			c = o.NetConn()
+		default:
+			return c
+		}
+	}
+}
+
 // guardListener puts a guard over every connection.
 type guardListener struct {
 	net.Listener

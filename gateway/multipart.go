@@ -86,7 +86,7 @@ func (c *call) uploadPart() error {
 		return err
 	}
 	res, err := c.s.objects.PutPart(c.r.Context(), objects.PutPartRequest{
-		UploadTarget: c.uploadTarget(row, id), Number: number, Body: body.objectBody(),
+		UploadTarget: c.uploadTarget(row, id), Number: number, Body: body.objectBody(c),
 	})
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func (c *call) putObject() error {
 		return err
 	}
 	res, err := c.s.objects.Put(c.r.Context(), objects.PutRequest{
-		Scope: c.scope(row, iam.PutObject), Key: c.key, Body: body.objectBody(), Conditions: writeConditions(&conditions),
+		Scope: c.scope(row, iam.PutObject), Key: c.key, Body: body.objectBody(c), Conditions: writeConditions(&conditions),
 		Attributes: attributes, Tags: tags, Owner: c.account.CanonicalID, Checksum: body.sums.Algorithm,
 	})
 	if err != nil {

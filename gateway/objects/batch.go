@@ -93,7 +93,7 @@ func (o *Objects) writeAll(ctx context.Context, ops []BatchOp, puts []int) ([]*p
 		wg.Go(func() {
 			for n := range next {
 				p := ops[puts[n]].Put
-				body := Body{Reader: bytes.NewReader(p.Value), Size: int64(len(p.Value))}
+				body := Body{Reader: bytes.NewReader(p.Value), Size: int64(len(p.Value)), Account: p.Owner}
 				w, err := o.write(ctx, body, digest.SetOf(orDefault(p.Checksum)))
 				if err != nil {
 					cancel(err) // the first error counts

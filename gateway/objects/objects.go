@@ -54,6 +54,10 @@ type Body struct {
 	Want []uint32
 	// Check is called when the body has ended and before anything is decided; an error stores nothing. It may read trailers.
 	Check func(Digests) error
+	// Account is whose share of memory the body takes, and Interrupt how to end it when it stands still while others wait; see
+	// payload.WriteOptions. Both may be left out.
+	Account   string
+	Interrupt func()
 }
 
 // Digests of a whole body.

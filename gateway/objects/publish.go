@@ -22,6 +22,7 @@ func (o *Objects) write(ctx context.Context, body Body, set digest.Set) (*payloa
 	}
 	w, err := o.store.Write(ctx, r, payload.WriteOptions{
 		Size: body.Size, SizeMax: object.PartBytesMax, Digests: digest.Options{MD5: true, Checksums: set},
+		Account: body.Account, Interrupt: body.Interrupt,
 	})
 	if err != nil {
 		return nil, err

@@ -51,8 +51,8 @@ func New(meta Metadata, volumes Volumes, opt Options) *Objects {
 // Close sends the hints that wait and ends the goroutines. Calls must have ended, Readers be closed, and volumes still be open.
 func (o *Objects) Close() { o.store.Close() }
 
-// Memory is how many bytes of bodies are held: coming in and going out.
-func (o *Objects) Memory() (writes, reads int64) { return o.store.Memory() }
+// Memory is what bodies hold.
+func (o *Objects) Memory() payload.Memory { return o.store.Memory() }
 
 // placement shows payload the parts of Metadata and Volumes that it needs.
 type placement struct {

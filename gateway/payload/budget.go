@@ -3,14 +3,24 @@ package payload
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"minikv/internal/errs"
 )
 
-// Budget is a bounded number of bytes, given out first come, first served. See the package comment for the reserve.
+// The last quarter of the common part is for accounts that hold no more than an equal part each, of which one is kept for the next
+// account to come; an equal part is a sixteenth at least.
+const (
+	lastPart  = 4
+	equalPart = 16
+)
+
+// Budget is a bounded number of bytes, given out in turn to the accounts that wait, and first come, first served within one. See
+// the package comment for the reserve.
 type Budget struct {
-	wait time.Duration
+	wait   time.Duration
+	stalls atomic.Uint64 // fillers that were ended
 
 	mu      sync.Mutex
 	free    int64 // of the common part
@@ -18,22 +28,45 @@ type Budget struct {
 	limit   int64 // of both parts together
 	// reserveAll is the size of the reserve.
 	reserveAll int64
-	owner      *blob // the one filler that may use the reserve
-	queue      []*waiter
+	owner      *blob             // the one filler that may use the reserve
+	shares     map[string]*share // by account; as many as there are accounts
+	active     int               // of them hold or wait
+	turn       []*share          // those with waiters; the first is served next
+	filling    list              // fillers that hold memory
+	swept      time.Time
+}
+
+// share is what one account holds and waits for.
+type share struct {
+	bounded bool      // the share of nobody in particular is not: readers have it
+	active  bool      // counted
+	held    int64     // of the common part
+	waiting []*waiter // in the order they came
 }
 
 type waiter struct {
+	n       int64
+	who     *blob
+	share   *share
+	ready   chan struct{}
+	granted bool
+	got     grant
+}
+
+// grant is memory that was given, to be released once.
+type grant struct {
+	b        *Budget
+	share    *share
 	n        int64
-	who      *blob
-	ready    chan struct{}
-	granted  bool
-	reserved bool
+	reserved bool // from the reserve
 }
 
 // NewBudget makes a budget of limit bytes, of which reserve (at most half) are kept for one filler at a time.
 func NewBudget(limit, reserve int64, wait time.Duration) *Budget {
 	reserve = min(reserve, limit/2)
-	return &Budget{wait: wait, free: limit - reserve, reserve: reserve, reserveAll: reserve, limit: limit}
+	b := &Budget{wait: wait, free: limit - reserve, reserve: reserve, reserveAll: reserve, limit: limit, shares: map[string]*share{}}
+	b.shares[""] = &share{}
+	return b
 }
 
 // Used is how many bytes are out; more than the limit only by force.
@@ -44,32 +77,42 @@ func (b *Budget) Used() int64 {
 }
 
 // acquire takes n bytes for a blob that is being filled (nil: a reader). It waits at most the budget's wait, then errs.SlowDown.
-// reserved says that they came from the reserve and go back there.
-func (b *Budget) acquire(ctx context.Context, who *blob, n int64) (reserved bool, err error) {
+func (b *Budget) acquire(ctx context.Context, who *blob, n int64) (grant, error) {
 	b.mu.Lock()
-	if len(b.queue) == 0 || b.mine(who, n) {
-		if granted, reserved := b.grant(who, n); granted {
+	sh := b.shareOf(who)
+	if b.mine(who, n) || len(sh.waiting) == 0 && !b.contended() {
+		if g, ok := b.grant(who, sh, n); ok {
 			b.mu.Unlock()
-			return reserved, nil
+			return g, nil
 		}
 	}
-	w := &waiter{n: n, who: who, ready: make(chan struct{})}
-	b.queue = append(b.queue, w)
+	w := &waiter{n: n, who: who, share: sh, ready: make(chan struct{})}
+	if len(sh.waiting) == 0 {
+		b.turn = append(b.turn, sh)
+	}
+	sh.waiting = append(sh.waiting, w)
+	b.count(sh)
+	if who != nil {
+		who.waits = true
+	}
 	b.mu.Unlock()
 
-	if err = b.await(ctx, w); err == nil || b.leave(w) {
-		return w.reserved, nil
+	if err := b.await(ctx, w); err != nil && !b.leave(w) {
+		return grant{}, err
 	}
-	return false, err
+	return w.got, nil
 }
 
-// await waits for a grant. A write that waits a while drops the replicas whose lag holds memory.
+// await waits for a grant. A write that waits a while drops the replicas whose lag holds memory, and whoever waits looks now and
+// then for uploads that hold memory and stand still.
 func (b *Budget) await(ctx context.Context, w *waiter) error {
 	const op = "payload.Budget"
 	end := time.NewTimer(b.wait)
 	defer end.Stop()
 	relief := time.NewTimer(stragglerWait)
 	defer relief.Stop()
+	sweep := time.NewTicker(sweepEvery)
+	defer sweep.Stop()
 	for {
 		select {
 		case <-w.ready:
@@ -78,10 +121,61 @@ func (b *Budget) await(ctx context.Context, w *waiter) error {
 			return errs.Wrap(op, ctx.Err())
 		case <-end.C:
 			return errs.E(op, errs.SlowDown, "no memory for the body within %v", b.wait)
+		case now := <-sweep.C:
+			b.sweep(now)
 		case <-relief.C:
 			if w.who != nil && w.who.w != nil {
 				w.who.w.relieve()
 			}
+		}
+	}
+}
+
+// shareOf finds the share of a blob's account. The caller holds mu.
+func (b *Budget) shareOf(who *blob) *share {
+	account := ""
+	if who != nil && who.w != nil {
+		account = who.w.account
+	}
+	sh := b.shares[account]
+	if sh == nil {
+		sh = &share{bounded: true}
+		b.shares[account] = sh
+	}
+	return sh
+}
+
+// contended says that somebody waits for memory that all may have, not only for what its own account holds. The caller holds mu.
+func (b *Budget) contended() bool {
+	for _, sh := range b.turn {
+		if b.within(sh, sh.waiting[0].n) {
+			return true
+		}
+	}
+	return false
+}
+
+// within says that n more bytes are within an account's share. The caller holds mu.
+func (b *Budget) within(sh *share, n int64) bool {
+	if !sh.bounded {
+		return true
+	}
+	common, parts := b.limit-b.reserveAll, b.active+1
+	if !sh.active {
+		parts++
+	}
+	equal := common / int64(min(parts, equalPart))
+	return sh.held == 0 || sh.held+n <= equal || b.free-n >= common/lastPart
+}
+
+// count keeps active. The caller holds mu.
+func (b *Budget) count(sh *share) {
+	if now := sh.bounded && (sh.held > 0 || len(sh.waiting) > 0); now != sh.active {
+		sh.active = now
+		if now {
+			b.active++
+		} else {
+			b.active--
 		}
 	}
 }
@@ -92,19 +186,30 @@ func (b *Budget) mine(who *blob, n int64) bool {
 }
 
 // grant takes n bytes if there are any for who. The caller holds mu.
-func (b *Budget) grant(who *blob, n int64) (granted, reserved bool) {
+func (b *Budget) grant(who *blob, sh *share, n int64) (grant, bool) {
+	g := grant{b: b, share: sh, n: n}
 	switch {
 	case b.mine(who, n):
-	case b.free >= n:
+		g.reserved = true
+	case b.free >= n && b.within(sh, n):
 		b.free -= n
-		return true, false
+		sh.held += n
+		b.count(sh)
 	case who != nil && b.owner == nil && b.reserve == b.reserveAll && b.reserve >= n:
 		b.owner = who // only of the whole reserve: then it never waits again
+		g.reserved = true
 	default:
-		return false, false
+		return g, false
 	}
-	b.reserve -= n
-	return true, true
+	if g.reserved {
+		b.reserve -= n
+	}
+	if who != nil {
+		who.held += n
+		who.waits = false
+		b.filling.add(who)
+	}
+	return g, true
 }
 
 // leave takes a waiter out of the queue; true if it had been granted in the same moment.
@@ -114,49 +219,69 @@ func (b *Budget) leave(w *waiter) bool {
 	if w.granted {
 		return true
 	}
-	for i, q := range b.queue {
+	if w.who != nil {
+		w.who.waits = false
+	}
+	for i, q := range w.share.waiting {
 		if q == w {
-			b.queue = append(b.queue[:i], b.queue[i+1:]...)
+			w.share.waiting = append(w.share.waiting[:i], w.share.waiting[i+1:]...)
 			break
+		}
+	}
+	b.count(w.share)
+	if len(w.share.waiting) == 0 {
+		for i, sh := range b.turn {
+			if sh == w.share {
+				b.turn = append(b.turn[:i], b.turn[i+1:]...)
+				break
+			}
 		}
 	}
 	b.pump()
 	return false
 }
 
-// try takes n bytes if they are free and nobody waits.
-func (b *Budget) try(n int64) bool {
+// try takes n bytes for a blob, or nil for a reader, if they are free and nobody waits.
+func (b *Budget) try(who *blob, n int64) (grant, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.queue) > 0 || b.free < n {
-		return false
+	sh := b.shareOf(who)
+	if len(b.turn) > 0 || b.free < n || !b.within(sh, n) {
+		return grant{}, false
 	}
-	b.free -= n
-	return true
+	return b.grant(who, sh, n)
 }
 
 // force takes n bytes even if they are not there: for the rare second buffer of a read whose replica hangs.
-func (b *Budget) force(n int64) {
+func (b *Budget) force(n int64) grant {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	sh := b.shares[""]
 	b.free -= n
-	b.mu.Unlock()
+	sh.held += n
+	return grant{b: b, share: sh, n: n}
 }
 
-// release gives n bytes back.
-func (b *Budget) release(n int64, reserved bool) {
+// release gives the bytes back.
+func (g grant) release() {
+	b := g.b
 	b.mu.Lock()
-	if reserved {
-		b.reserve += n
+	if g.reserved {
+		b.reserve += g.n
 	} else {
-		b.free += n
+		b.free += g.n
+		g.share.held -= g.n
+		b.count(g.share)
 	}
 	b.pump()
 	b.mu.Unlock()
 }
 
-// disown ends a blob's claim to the reserve: it takes no more. What it holds comes back by release.
-func (b *Budget) disown(who *blob) {
+// filled ends the filling of a blob: its claim to the reserve, which gives it no more, and its being watched. What it holds comes
+// back by release.
+func (b *Budget) filled(who *blob) {
 	b.mu.Lock()
+	b.filling.remove(who)
 	if b.owner == who {
 		b.owner = nil
 		b.pump()
@@ -164,18 +289,30 @@ func (b *Budget) disown(who *blob) {
 	b.mu.Unlock()
 }
 
-// pump serves the queue from its head. The caller holds mu.
+// pump serves the accounts that wait, one grant each in turn, until memory is short for the next. An account that holds its share
+// is passed over. The caller holds mu.
 func (b *Budget) pump() {
-	for len(b.queue) > 0 {
-		w := b.queue[0]
-		granted, reserved := b.grant(w.who, w.n)
-		if !granted {
+	for i := 0; i < len(b.turn); {
+		sh := b.turn[i]
+		w := sh.waiting[0]
+		got, ok := b.grant(w.who, sh, w.n)
+		switch {
+		case ok:
+			w.granted, w.got = true, got
+			close(w.ready)
+			sh.waiting[0] = nil
+			sh.waiting = sh.waiting[1:]
+			b.turn = append(b.turn[:i], b.turn[i+1:]...)
+			if len(sh.waiting) > 0 {
+				b.turn = append(b.turn, sh)
+			}
+			b.count(sh)
+			i = 0
+		case b.within(sh, w.n):
 			return
+		default:
+			i++
 		}
-		w.granted, w.reserved = true, reserved
-		close(w.ready)
-		b.queue[0] = nil
-		b.queue = b.queue[1:]
 	}
 }
 

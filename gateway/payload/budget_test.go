@@ -18,8 +18,7 @@ func TestBudgetIsFirstComeFirstServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(100, 0, time.Minute)
 		ctx := context.Background()
-		_, err := b.acquire(ctx, nil, 90)
-		require.NoError(t, err)
+		held := give(t, b, nil, 40, 10, 40)
 		var order []int
 		var mu sync.Mutex
 		for i, n := range []int64{50, 10, 40} { // the second would fit, but has to wait
@@ -32,10 +31,11 @@ func TestBudgetIsFirstComeFirstServed(t *testing.T) {
 			}()
 			synctest.Wait()
 		}
-		require.False(t, b.try(1), "nobody overtakes the queue")
+		require.False(t, tried(b, 1), "nobody overtakes the queue")
 		require.Empty(t, order)
 		for i, n := range []int64{40, 10, 40} {
-			b.release(n, false)
+			require.Equal(t, n, held[i].n)
+			held[i].release()
 			synctest.Wait()
 			require.Equal(t, []int{0, 1, 2}[:i+1], order)
 		}
@@ -46,18 +46,17 @@ func TestBudgetIsFirstComeFirstServed(t *testing.T) {
 func TestBudgetWaitIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(10, 0, time.Second)
-		_, err := b.acquire(context.Background(), nil, 10)
-		require.NoError(t, err)
+		held := give(t, b, nil, 10)
 		start := time.Now()
-		_, err = b.acquire(context.Background(), nil, 1)
+		_, err := b.acquire(context.Background(), nil, 1)
 		require.Equal(t, errs.SlowDown, errs.KindOf(err))
 		require.Equal(t, time.Second, time.Since(start))
 		ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 		defer cancel()
 		_, err = b.acquire(ctx, nil, 1)
 		require.Equal(t, errs.Timeout, errs.KindOf(err))
-		b.release(10, false)
-		require.True(t, b.try(10), "the waiters that gave up are out of the queue")
+		held[0].release()
+		require.True(t, tried(b, 10), "the waiters that gave up are out of the queue")
 	})
 }
 
@@ -65,7 +64,7 @@ func TestBudgetWaitIsBounded(t *testing.T) {
 func TestBudgetHeadThatGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := NewBudget(10, 0, time.Minute)
-		require.True(t, b.try(5))
+		require.True(t, tried(b, 5))
 		ctx, cancel := context.WithCancel(context.Background())
 		got := make(chan error, 2)
 		go func() { _, err := b.acquire(ctx, nil, 10); got <- err }()
@@ -82,28 +81,40 @@ func TestBudgetHeadThatGivesUp(t *testing.T) {
 // The reserve goes to one filler at a time, whole, and comes back whole.
 func TestReserveHasOneOwner(t *testing.T) {
 	b := NewBudget(100, 40, time.Millisecond)
-	ctx := context.Background()
 	one, two := &blob{}, &blob{}
-	reserved, err := b.acquire(ctx, one, 60)
-	require.NoError(t, err)
-	require.False(t, reserved)
-	reserved, err = b.acquire(ctx, one, 30)
-	require.NoError(t, err)
-	require.True(t, reserved)
-	_, err = b.acquire(ctx, two, 10)
-	require.Error(t, err, "the rest of the reserve is the first one's")
-	_, err = b.acquire(ctx, nil, 10)
-	require.Error(t, err, "readers never use it")
-	reserved, err = b.acquire(ctx, one, 10)
-	require.NoError(t, err)
-	require.True(t, reserved)
-	b.disown(one)
-	_, err = b.acquire(ctx, two, 10)
-	require.Error(t, err, "the first one's blob is not prepared yet")
-	b.release(40, true)
-	reserved, err = b.acquire(ctx, two, 10)
-	require.NoError(t, err)
-	require.True(t, reserved)
+	require.False(t, give(t, b, one, 60)[0].reserved)
+	first := give(t, b, one, 30)[0]
+	require.True(t, first.reserved)
+	refused(t, b, two, 10, "the rest of the reserve is the first one's")
+	refused(t, b, nil, 10, "readers never use it")
+	second := give(t, b, one, 10)[0]
+	require.True(t, second.reserved)
+	b.filled(one)
+	refused(t, b, two, 10, "the first one's blob is not prepared yet")
+	first.release()
+	second.release()
+	require.True(t, give(t, b, two, 10)[0].reserved)
+}
+
+func give(t *testing.T, b *Budget, who *blob, sizes ...int64) (held []grant) {
+	t.Helper()
+	for _, n := range sizes {
+		g, err := b.acquire(context.Background(), who, n)
+		require.NoError(t, err)
+		held = append(held, g)
+	}
+	return held
+}
+
+func refused(t *testing.T, b *Budget, who *blob, n int64, why string) {
+	t.Helper()
+	_, err := b.acquire(context.Background(), who, n)
+	require.Equal(t, errs.SlowDown, errs.KindOf(err), why)
+}
+
+func tried(b *Budget, n int64) bool {
+	_, ok := b.try(nil, n)
+	return ok
 }
 
 // The argument of the package comment: far more uploads than the budget has blobs, all of them partly filled, and all end.
@@ -121,14 +132,14 @@ func TestUploadsDoNotDeadlock(t *testing.T) {
 				r := &pausing{n: size, pause: time.Duration(1000+i) * time.Millisecond, at: 300 << 10}
 				_, err := s.Write(context.Background(), r, WriteOptions{Size: size, Digests: md5Only})
 				require.NoError(t, err)
-				m, _ := s.Memory()
+				m := s.Memory().Writes
 				require.LessOrEqual(t, m, int64(24<<20))
 			})
 		}
 		wg.Wait()
 		require.Equal(t, int64(uploads*size), v.bytes.Load())
 		s.Close()
-		m, _ := s.Memory()
+		m := s.Memory().Writes
 		require.Zero(t, m)
 	})
 }
@@ -169,13 +180,13 @@ func TestSlowClientsHoldWhatTheySent(t *testing.T) {
 			_, err := pw.Write(make([]byte, step.send))
 			require.NoError(t, err)
 			synctest.Wait()
-			m, _ := s.Memory()
+			m := s.Memory().Writes
 			require.LessOrEqual(t, m, step.most)
 		}
 		pw.CloseWithError(io.ErrUnexpectedEOF)
 		require.ErrorIs(t, <-done, io.ErrUnexpectedEOF)
 		s.Close()
-		m, _ := s.Memory()
+		m := s.Memory().Writes
 		require.Zero(t, m)
 	})
 }

@@ -14,28 +14,29 @@ var chunkSizes = [...]int{chunkTiny, chunkSmall, chunkMiddle, chunkLarge}
 
 // chunk is a pooled buffer that is paid for from a budget.
 type chunk struct {
-	buf      []byte // full length of its class
-	class    uint8
-	reserved bool // paid from the budget's reserve
+	buf   []byte // full length of its class
+	class uint8
+	paid  grant
 }
 
 var chunkPools [len(chunkSizes)]sync.Pool
 
 // newChunk takes a buffer of the class from its pool; the caller has paid for it.
-func newChunk(class int, reserved bool) *chunk {
+func newChunk(class int, paid grant) *chunk {
 	c, _ := chunkPools[class].Get().(*chunk)
 	if c == nil {
 		c = &chunk{buf: make([]byte, chunkSizes[class]), class: uint8(class)}
 	}
-	c.reserved = reserved
+	c.paid = paid
 	return c
 }
 
-// release gives the buffer to its pool and the bytes to the budget.
-func (c *chunk) release(b *Budget) {
-	n, reserved := int64(len(c.buf)), c.reserved
+// release gives the buffer to its pool and the bytes to their budget.
+func (c *chunk) release() {
+	paid := c.paid
+	c.paid = grant{}
 	chunkPools[c.class].Put(c)
-	b.release(n, reserved)
+	paid.release()
 }
 
 // classFor is the smallest class that holds n bytes, or the largest.

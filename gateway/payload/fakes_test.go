@@ -176,8 +176,8 @@ func newStore(t testing.TB, p Placement, opt Options) *Store {
 	s := NewStore(p, opt)
 	t.Cleanup(func() {
 		s.Close()
-		if w, r := s.Memory(); w != 0 || r != 0 {
-			t.Errorf("memory is still held: %d bytes of writes, %d of reads", w, r)
+		if m := s.Memory(); m.Writes != 0 || m.Reads != 0 {
+			t.Errorf("memory is still held: %d bytes of writes, %d of reads", m.Writes, m.Reads)
 		}
 	})
 	return s

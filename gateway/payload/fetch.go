@@ -114,7 +114,7 @@ func (s *Store) race(ctx context.Context, p piece, c *chunk, candidates []uint32
 				ask(a.c)
 				slow.Reset(hedgeAfter)
 			} else if running > 0 {
-				a.c.release(s.reads)
+				a.c.release()
 			} else {
 				return a.c, v.error(p.id, a.err)
 			}
@@ -130,8 +130,7 @@ func (s *Store) race(ctx context.Context, p piece, c *chunk, candidates []uint32
 
 // spare is a chunk past the budget, for a read whose replica hangs.
 func (s *Store) spare(class int) *chunk {
-	s.reads.force(int64(chunkSizes[class]))
-	return newChunk(class, false)
+	return newChunk(class, s.reads.force(int64(chunkSizes[class])))
 }
 
 // discard releases the chunks of the losers when they answer.
@@ -142,7 +141,7 @@ func (s *Store) discard(answers <-chan answer, running int) {
 	s.wg.Go(func() {
 		for range running {
 			a := <-answers
-			a.c.release(s.reads)
+			a.c.release()
 		}
 	})
 }

@@ -3,6 +3,7 @@ package payload
 import (
 	"context"
 	"io"
+	"sync/atomic"
 
 	"minikv/internal/digest"
 	"minikv/internal/errs"
@@ -25,6 +26,10 @@ type blob struct {
 	before  *blob         // the one before it in the body; nil: none, or settled
 	settled chan struct{} // closed when its counter is final, or the write has failed
 
+	memory  *Budget      // that the filling takes from
+	got     atomic.Int64 // bytes that came
+	watched              // guarded by the Budget's mu
+
 	refs int // guarded by w.mu: the placing, and each prepare that has not returned
 
 	oneData  [1][]byte // room for small bodies
@@ -44,7 +49,7 @@ func (b *blob) unref() {
 
 func (b *blob) release() {
 	for _, c := range b.chunks {
-		c.release(b.w.s.writes)
+		c.release()
 	}
 	b.chunks, b.data = nil, nil
 }
@@ -63,9 +68,9 @@ type filler struct {
 // fill reads the next blob, taking memory as bytes come. An empty blob means that the body has ended. The blob is returned with
 // an error too, to be unref'd.
 func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
-	b := &blob{w: w, refs: 1}
+	b := &blob{w: w, refs: 1, memory: w.s.writes}
 	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
-	defer w.s.writes.disown(b)
+	defer func() { b.memory.filled(b) }()
 	if err := f.tooLarge(uint64(max(f.size, 0))); err != nil {
 		return b, err
 	}
@@ -78,13 +83,13 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 			return b, f.expectEnd(w.scratch[:])
 		}
 		class := fillClass(f.got, rem)
-		reserved, err := w.s.writes.acquire(ctx, b, int64(chunkSizes[class]))
+		paid, err := w.s.acquire(ctx, b, f.small(), int64(chunkSizes[class]))
 		if err != nil {
 			return b, err
 		}
-		c := newChunk(class, reserved)
+		c := newChunk(class, paid)
 		b.chunks = append(b.chunks, c)
-		n, err := f.read(ctx, c.buf[:min(len(c.buf), rem)])
+		n, err := f.read(ctx, b, c.buf[:min(len(c.buf), rem)])
 		if n > 0 {
 			b.data = append(b.data, c.buf[:n])
 			b.size += n
@@ -103,7 +108,7 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 }
 
 // read fills p unless the body ends, hashing what came.
-func (f *filler) read(ctx context.Context, p []byte) (n int, err error) {
+func (f *filler) read(ctx context.Context, b *blob, p []byte) (n int, err error) {
 	for empty := 0; n < len(p); {
 		if err := ctx.Err(); err != nil {
 			return n, err
@@ -113,6 +118,7 @@ func (f *filler) read(ctx context.Context, p []byte) (n int, err error) {
 			f.h.Write(p[n : n+m])
 			n += m
 			f.got += uint64(m)
+			b.got.Add(int64(m))
 			empty = 0
 		}
 		switch {
@@ -128,6 +134,9 @@ func (f *filler) read(ctx context.Context, p []byte) (n int, err error) {
 	}
 	return n, nil
 }
+
+// small says that the body is known to fit one small buffer.
+func (f *filler) small() bool { return f.size >= 0 && f.size <= chunkSmall }
 
 func (f *filler) tooLarge(n uint64) error {
 	if f.sizeMax == 0 || n <= f.sizeMax {

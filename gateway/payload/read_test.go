@@ -154,7 +154,7 @@ func TestHangingReplicaIsReplaced(t *testing.T) {
 		require.NoError(t, err)
 		require.Zero(t, time.Since(start))
 		s.Close()
-		_, held := s.Memory()
+		held := s.Memory().Reads
 		require.Zero(t, held)
 	})
 }
@@ -287,7 +287,7 @@ func TestManySlowReaders(t *testing.T) {
 		_, err = io.ReadFull(r, make([]byte, 1))
 		require.NoError(t, err)
 		rs = append(rs, r)
-		_, held := s.Memory()
+		held := s.Memory().Reads
 		require.LessOrEqual(t, held, int64(32<<20))
 	}
 }

@@ -50,7 +50,7 @@ func (s *Store) NewReader(ctx context.Context, slices Slices, n uint64) (*Reader
 	}
 	f := r.start(c, true)
 	if f.err != nil {
-		f.c.release(s.reads)
+		f.c.release()
 		return nil, errs.Wrap("payload.NewReader", f.err)
 	}
 	r.head = f
@@ -73,10 +73,11 @@ func (r *Reader) startClass() int {
 }
 
 func (r *Reader) firstChunk() (*chunk, error) {
-	if _, err := r.s.reads.acquire(r.ctx, nil, int64(r.limit)); err != nil {
+	paid, err := r.s.reads.acquire(r.ctx, nil, int64(r.limit))
+	if err != nil {
 		return nil, err
 	}
-	return newChunk(r.class, false), nil
+	return newChunk(r.class, paid), nil
 }
 
 // start plans the next piece and reads it into c, here and now or beside the caller.
@@ -108,8 +109,10 @@ func (r *Reader) prepare() error {
 	if r.head != nil && r.off == r.head.p.n {
 		r.turn()
 	}
-	if r.ahead == nil && r.plan.left > 0 && r.s.reads.pressure() < crowded && r.s.reads.try(int64(r.limit)) {
-		r.ahead = r.start(newChunk(r.class, false), false)
+	if r.ahead == nil && r.plan.left > 0 && r.s.reads.pressure() < crowded {
+		if paid, ok := r.s.reads.try(nil, int64(r.limit)); ok {
+			r.ahead = r.start(newChunk(r.class, paid), false)
+		}
 	}
 	if f := r.head; f.done != nil {
 		<-f.done
@@ -133,7 +136,7 @@ func (r *Reader) turn() {
 		r.head, r.ahead = r.ahead, r.start(c, false)
 		return
 	}
-	c.release(r.s.reads)
+	c.release()
 	r.head, r.ahead = r.ahead, nil
 }
 
@@ -193,11 +196,11 @@ func (r *Reader) Close() error {
 		switch {
 		case f == nil:
 		case f.done == nil:
-			f.c.release(r.s.reads)
+			f.c.release()
 		default:
 			r.s.wg.Go(func() {
 				<-f.done
-				f.c.release(r.s.reads)
+				f.c.release()
 			})
 		}
 	}

@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ const (
 	reserveBytes         = 8<<20 + chunkSmall // the largest blob and the rounding of its last chunk
 	budgetWaitDefault    = 30 * time.Second
 	volumeTimeoutDefault = 30 * time.Second
+	smallPart            = 16                     // of the budget more is kept for small bodies
 	blobsInFlight        = 3                      // prepared while the next one fills
 	lagBytesMax          = 8 << 20                // of one replica behind the quorum, per upload
 	stragglerWait        = 250 * time.Millisecond // for the last replicas after the quorum; they become missing rows otherwise
@@ -25,6 +27,7 @@ type Store struct {
 	place  Placement
 	opt    Options
 	writes *Budget
+	small  *Budget // for bodies of at most chunkSmall that find the other one used up
 	reads  *Budget
 	bases  bases
 	hints  *hinter
@@ -50,6 +53,7 @@ func NewStore(p Placement, opt Options) *Store {
 		place:    p,
 		opt:      opt,
 		writes:   NewBudget(opt.BudgetBytes, reserveBytes, opt.BudgetWait),
+		small:    NewBudget(opt.BudgetBytes/smallPart, 0, opt.BudgetWait),
 		reads:    NewBudget(opt.BudgetBytes/2, 0, opt.BudgetWait),
 		suspects: map[uint32]time.Time{},
 	}
@@ -64,8 +68,29 @@ func (s *Store) Close() {
 	s.hints.close()
 }
 
-// Memory is how many bytes of bodies are held: coming in and going out.
-func (s *Store) Memory() (writes, reads int64) { return s.writes.Used(), s.reads.Used() }
+// Memory is what bodies hold and what became of those that held it for nothing.
+type Memory struct {
+	Writes, Reads int64  // bytes, coming in and going out
+	Stalled       uint64 // uploads that were ended because they stood still while others waited
+}
+
+// Memory is the state of now.
+func (s *Store) Memory() Memory {
+	return Memory{Writes: s.writes.Used() + s.small.Used(), Reads: s.reads.Used(), Stalled: s.writes.stalls.Load() + s.small.stalls.Load()}
+}
+
+// acquire takes memory for a blob that is being filled. Small bodies do not wait behind large ones: they have a part of their own
+// for when there is nothing else. They need one buffer each, so that none waits for another while it holds memory.
+func (s *Store) acquire(ctx context.Context, b *blob, small bool, n int64) (grant, error) {
+	if !small {
+		return s.writes.acquire(ctx, b, n)
+	}
+	if g, ok := s.writes.try(b, n); ok {
+		return g, nil
+	}
+	b.memory = s.small
+	return s.small.acquire(ctx, b, n)
+}
 
 // suspect makes a volume the last choice for a while.
 func (s *Store) suspect(volume uint32) {

@@ -16,6 +16,11 @@ type WriteOptions struct {
 	Size    int64  // in bytes; -1: unknown
 	SizeMax uint64 // more is errs.EntityTooLarge; 0: no bound
 	Digests digest.Options
+	// Account is who pays for the memory: each may hold its share. "": nobody in particular.
+	Account string
+	// Interrupt makes a read of the body that waits, or the next one, fail soon. It is called when the body has stood still for
+	// stallAfter while others wait for its memory. It must not block. nil: such a body is left alone.
+	Interrupt func()
 }
 
 // Write is one body on its volumes: a run. Between Store.Write and Commit or Abort its blobs are prepared, and no more.
@@ -28,6 +33,8 @@ type Write struct {
 	blobBytes int
 	size      uint64
 	scratch   [1]byte // to read the end of the body
+	account   string
+	interrupt func()
 
 	ctx    context.Context // of calls to volumes
 	cancel context.CancelFunc
@@ -76,7 +83,7 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 	}
 	w := &Write{
 		s: s, t: t, base: s.bases.next(poolNumber), epoch: t.epoch(), blobBytes: int(t.pool.BlobSize),
-		ctx: ctx, cancel: func() {},
+		ctx: ctx, cancel: func() {}, account: opt.Account, interrupt: opt.Interrupt,
 	}
 	if t.pool.Replication > 1 {
 		w.ctx, w.cancel = context.WithCancel(ctx)

@@ -141,7 +141,7 @@ func TestStragglerIsLeftBehind(t *testing.T) {
 		mustWrite(t, s, body(100))
 		require.Zero(t, time.Since(start), "nobody waits for a suspect")
 		s.Close()
-		held, _ := s.Memory()
+		held := s.Memory().Writes
 		require.Zero(t, held)
 	})
 }
@@ -198,7 +198,7 @@ type peak struct {
 }
 
 func (p *peak) Read(b []byte) (int, error) {
-	if n, _ := p.s.Memory(); n > p.most {
+	if n := p.s.Memory().Writes; n > p.most {
 		p.most = n
 	}
 	return p.r.Read(b)
@@ -276,7 +276,7 @@ func TestRandomFailures(t *testing.T) {
 				}
 			}
 		})
-		if m, _ := s.Memory(); m != 0 {
+		if m := s.Memory().Writes; m != 0 {
 			rt.Fatalf("%d bytes are still held", m)
 		}
 	})
@@ -426,7 +426,7 @@ func TestBadBodiesAreAborted(t *testing.T) {
 				require.ErrorIs(t, err, c.is)
 			}
 			s.Close()
-			m, _ := s.Memory()
+			m := s.Memory().Writes
 			require.Zero(t, m)
 			cl.everyone(func(n uint32, v *fakeVolume) { require.Empty(t, v.blobs, "volume %d", n) })
 		})

@@ -56,10 +56,26 @@ func (s *Server) bind(operation string, h handlerFunc) http.Handler {
 		s.running.Add(1)
 		defer s.running.Done()
 		defer c.finish(operation, began)
-		if err := c.run(h); err != nil {
+		err := c.spare(operation)
+		if err == nil {
+			err = c.run(h)
+		}
+		if err != nil {
 			c.fail(err)
 		}
 	})
+}
+
+// spare ends a spare connection after its request, and refuses what it is not for.
+func (c *call) spare(operation string) error {
+	if c.r.Context().Value(spareKey{}) == nil {
+		return nil
+	}
+	c.w.Header()["Connection"] = []string{"close"}
+	if watching[operation] {
+		return nil
+	}
+	return newError(http.StatusServiceUnavailable, "SlowDown", "The port has as many connections as it may; only health and metrics are answered.")
 }
 
 func (c *call) run(h handlerFunc) error {

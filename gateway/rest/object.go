@@ -96,7 +96,7 @@ func (c *call) putBody(sums *s3.Checksums) (objects.Body, error) {
 	if sums.Trailer != digest.None {
 		return objects.Body{}, s3.NotImplementedHeader(s3.HeaderTrailer)
 	}
-	body := objects.Body{Reader: c.body, Size: c.size}
+	body := objects.Body{Reader: c.body, Size: c.size, Account: c.who.CanonicalID, Interrupt: c.body.interrupt}
 	if !sums.Value.IsZero() {
 		body.Want = []uint32{uint32(sums.Value.Algorithm)}
 	}

@@ -91,6 +91,11 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// interrupt makes a read that waits time out.
+func (b *requestBody) interrupt() {
+	_ = b.control.SetReadDeadline(time.Unix(1, 0)) // unsupported only in tests
+}
+
 // understood says that errorOf knows what to answer.
 func understood(err error) bool {
 	var (

@@ -61,6 +61,9 @@ type Config struct {
 	// Refused says of a request that it stands in for one that could be read in two ways, and why it was refused. nil: none.
 	Refused func(r *http.Request) (code, message string, refused bool)
 
+	// Spare says of a connection that it is beyond what the port may have, for one request of health or metrics only. nil: none.
+	Spare func(c net.Conn) bool
+
 	Ready   func(ctx context.Context) error        // nil: always ready
 	Status  func(ctx context.Context) (any, error) // JSON of /admin/status; nil: none
 	Metrics http.Handler                           // nil: none
@@ -108,6 +111,14 @@ func New(cfg Config) *Server {
 		MaxHeaderBytes:    requestHeadMax,
 		ErrorLog:          zap.NewStdLog(cfg.Log.Named("http")),
 	}
+	if cfg.Spare != nil {
+		s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			if cfg.Spare(c) {
+				return context.WithValue(ctx, spareKey{}, true)
+			}
+			return ctx
+		}
+	}
 	return s
 }
 
@@ -116,6 +127,12 @@ func (s *Server) Start(store Store, ready func(context.Context) error, status fu
 	s.cfg.Store, s.cfg.Ready, s.cfg.Status = store, ready, status
 	s.started.Store(true)
 }
+
+// spareKey marks requests on spare connections.
+type spareKey struct{}
+
+// watching are the operations that are answered on spare connections.
+var watching = map[string]bool{"live": true, "ready": true, "metrics": true}
 
 // Root sets the account that requests without credentials act as, on an open server.
 func (s *Server) Root(a *iam.Account) *Server {

@@ -61,6 +61,9 @@ type Config struct {
 	LogLevel  string
 	LogFormat string // console, json
 
+	ConnectionsPerAddress int            // 0: no bound
+	ConnectionsExempt     []netip.Prefix // from that
+
 	IdleTimeout     time.Duration // no byte for this long ends a request
 	ShutdownTimeout time.Duration // bound on draining
 	Pprof           bool

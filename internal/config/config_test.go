@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func TestDefaultsAreValid(t *testing.T) {
 	require.EqualValues(t, 4<<20, c.BlobSize)
 	require.Zero(t, c.VolumeReserve)
 	require.True(t, c.Loopback())
+	require.Equal(t, "[127.0.0.0/8 ::1/128]", fmt.Sprint(c.ConnectionsExempt))
 }
 
 // C1
@@ -82,6 +84,8 @@ func TestRefusals(t *testing.T) {
 		"one TLS file":         {args: []string{"--tls-cert", "c.pem"}, want: []string{"tls-cert", "c.pem", "both or neither"}},
 		"dev off loopback":     {args: []string{"--dev", "--s3", ":9000"}, want: []string{"dev", ":9000", "loopback"}},
 		"known secret outside": {args: []string{"--s3", "0.0.0.0:9000"}, environ: []string{"MINIKV_ROOT_USER=minikv", "MINIKV_ROOT_PASSWORD=minikvdev"}, want: []string{"root-password", "known password"}},
+		"bad network":          {args: []string{"--connections.exempt", "10.0.0.0/8,10.0.0"}, want: []string{"connections.exempt", "10.0.0.0/8,10.0.0", "networks"}},
+		"mapped network":       {args: []string{"--connections.exempt", "::ffff:10.0.0.0/104"}, want: []string{"connections.exempt"}},
 		"same address":         {args: []string{"--rest", "127.0.0.1:9000"}, want: []string{"rest", "two different"}},
 		"users not a list":     {file: "users: 3\n", want: []string{"users", "a list"}},
 		"user: unknown field":  {file: "users: [{access_key: alice, secret_key: secret-of-alice, colour: red}]\n", want: []string{"users[0].colour", "unknown key"}, hidden: "secret-of-alice"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"strings"
 	"time"
 
@@ -78,6 +79,10 @@ var settings = []*setting{
 		set: to(func(c *Config) *string { return &c.LogFormat }, oneOf("console", "json"))},
 	{key: "idle-timeout", def: "60s", group: groupOps, usage: "a request that moves no byte for this long is ended", allowed: "a duration from 1s to 1h",
 		set: to(func(c *Config) *time.Duration { return &c.IdleTimeout }, durationIn(time.Second, time.Hour))},
+	{key: "connections.per-address", def: "1000", group: groupOps, usage: "connections that one remote address may have on each port (of IPv6 one /64); 0: no bound", allowed: "a number from 0 to 100000",
+		set: to(func(c *Config) *int { return &c.ConnectionsPerAddress }, intIn(0, 100000))},
+	{key: "connections.exempt", def: "127.0.0.0/8,::1", group: groupOps, usage: "addresses that have no such bound: proxies and balancers", allowed: "addresses and networks (10.0.0.0/8), separated by commas",
+		set: to(func(c *Config) *[]netip.Prefix { return &c.ConnectionsExempt }, parsePrefixes)},
 	{key: "shutdown-timeout", def: "30s", group: groupOps, usage: "longest wait for running requests at SIGTERM", allowed: "a duration from 0s to 1h",
 		set: to(func(c *Config) *time.Duration { return &c.ShutdownTimeout }, durationIn(0, time.Hour))},
 	{key: "pprof", def: "false", group: groupOps, isBool: true, usage: "serve /debug/pprof to root on the REST port", allowed: allowedBool,

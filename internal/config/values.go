@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -86,6 +87,22 @@ var sizeUnits = []struct {
 }{
 	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
 	{"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1},
+}
+
+func parsePrefixes(s string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, entry := range parseList(s) {
+		if a, err := netip.ParseAddr(entry); err == nil && a.Zone() == "" {
+			all = append(all, netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(entry)
+		if err != nil || p.Addr().Is4In6() {
+			return nil, errValue
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 // ParseSize reads a number of bytes with an optional unit: B, kB, MB, GB, TB (powers of 1000), KiB, MiB, GiB, TiB.

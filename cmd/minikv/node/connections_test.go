@@ -2,15 +2,26 @@ package node
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"minikv/gateway"
+	"minikv/gateway/iam"
+	"minikv/gateway/rest"
+	"minikv/sigv4"
 )
 
 func TestConnectionShares(t *testing.T) {
@@ -24,7 +35,7 @@ func TestConnectionShares(t *testing.T) {
 func TestConnectionsAreBounded(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	l := newLimitListener(inner, 2)
+	l := newLimitListener(inner, connectionLimits{total: 2})
 	accepted := make(chan net.Conn)
 	go func() {
 		defer close(accepted)
@@ -56,6 +67,116 @@ func TestConnectionsAreBounded(t *testing.T) {
 	require.NoError(t, l.Close())
 	for range accepted {
 		t.Fatal("accepted after Close")
+	}
+}
+
+// dialFrom connects from a loopback address.
+func dialFrom(t *testing.T, from, to string) net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: 5 * time.Second}
+	c, err := d.Dial("tcp", to)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// One address with many connections leaves room for others; exempt ones have no bound of their own.
+func TestConnectionsPerAddress(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := inner.Addr().String()
+	var refused atomic.Uint64
+	l := newLimitListener(inner, connectionLimits{total: 20, perAddress: 2, exempt: []netip.Prefix{netip.MustParsePrefix("127.0.0.8/30")}, refused: &refused})
+	defer l.Close()
+	accepted := make(chan net.Conn)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			accepted <- c
+		}
+	}()
+	closed := func(c net.Conn) {
+		t.Helper()
+		require.NoError(t, c.SetReadDeadline(time.Now().Add(10*time.Second)))
+		_, err := c.Read(make([]byte, 1))
+		require.Error(t, err)
+		require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
+	}
+	dialFrom(t, "127.0.0.2", addr)
+	first := <-accepted
+	dialFrom(t, "127.0.0.2", addr)
+	<-accepted
+	for range 3 {
+		closed(dialFrom(t, "127.0.0.2", addr))
+	}
+	require.EqualValues(t, 3, refused.Load())
+	dialFrom(t, "127.0.0.3", addr)
+	<-accepted
+	require.NoError(t, first.Close())
+	dialFrom(t, "127.0.0.2", addr)
+	<-accepted
+	closed(dialFrom(t, "127.0.0.2", addr))
+	for range 5 {
+		dialFrom(t, "127.0.0.9", addr)
+		<-accepted
+	}
+	require.Equal(t, 2, newLimitListener(inner, connectionLimits{total: 4, perAddress: 100}).limits.perAddress, "half of all at most")
+	require.Len(t, l.open, 2)
+}
+
+// With all places of the REST port taken, health and metrics are answered, and nothing else is.
+func TestHealthIsNotStarved(t *testing.T) {
+	for _, name := range []string{"http", "https"} {
+		t.Run(name, func(t *testing.T) {
+			inner, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			client, tlsConfig := &http.Client{Transport: &http.Transport{}}, (*tls.Config)(nil)
+			if name == "https" {
+				s := httptest.NewTLSServer(nil) // for its certificate
+				defer s.Close()
+				client, tlsConfig = s.Client(), &tls.Config{Certificates: s.TLS.Certificates}
+			}
+			defer client.CloseIdleConnections()
+			l := newLimitListener(inner, connectionLimits{total: 3, spare: spareConnections})
+			directory := iam.NewDirectory(nil)
+			server := rest.New(rest.Config{
+				Bucket: "minikv", Directory: directory, Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory}),
+				Spare:   func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
+				Metrics: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
+			})
+			server.Start(nil, nil, nil)
+			done := make(chan error, 1)
+			go func() { done <- server.Serve(gateway.Guard(l, tlsConfig, 0)) }()
+			defer func() {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				_ = server.Shutdown(ctx)
+				require.NoError(t, <-done)
+			}()
+			for range 3 {
+				dialFrom(t, "127.0.0.1", inner.Addr().String())
+			}
+			ask := func(path string, want int) {
+				t.Helper()
+				resp, err := client.Get(name + "://" + inner.Addr().String() + path)
+				require.NoError(t, err)
+				defer resp.Body.Close()
+				_, err = io.Copy(io.Discard, resp.Body)
+				require.NoError(t, err)
+				require.True(t, resp.Close, "one request only")
+				require.Equal(t, want, resp.StatusCode, path)
+			}
+			for range spareConnections + 1 {
+				ask("/health/live", 200)
+				ask("/health/ready", 200)
+				ask("/metrics", 200)
+				ask("/kv/a", 503)
+				ask("/range", 503)
+			}
+		})
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,8 +58,9 @@ type Node struct {
 	rest     *rest.Server
 	s3L      net.Listener
 	restL    net.Listener
-	restDone chan error // of rest.Serve
-	closers  []closer   // in the order of their start
+	restDone chan error    // of rest.Serve
+	refused  atomic.Uint64 // connections
+	closers  []closer      // in the order of their start
 }
 
 type closer struct {
@@ -143,7 +145,12 @@ func (n *Node) listen() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.key, err)
 		}
-		ln := newLimitListener(inner, l.max)
+		limits := connectionLimits{total: l.max, perAddress: n.cfg.ConnectionsPerAddress, exempt: n.cfg.ConnectionsExempt,
+			log: n.log.With(zap.String("port", l.key)), refused: &n.refused}
+		if l.key == "rest" {
+			limits.spare = spareConnections
+		}
+		ln := newLimitListener(inner, limits)
 		*l.into = ln
 		n.onClose("listener "+l.key, func() error {
 			if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
@@ -178,6 +185,9 @@ func (n *Node) start(ctx context.Context) error {
 		BudgetBytes: n.cfg.BodyBudget, WriteLimit: n.writeLimit(), OnBadReplica: n.storage.badReplica,
 	})
 	n.onClose("objects", func() error { obj.Close(); return nil })
+	if err := registry.Register(&telemetry.Gauges{Samples: func() []telemetry.Sample { return n.gatewaySamples(obj) }}); err != nil {
+		return err
+	}
 	if err := n.buckets(ctx, obj); err != nil {
 		return err
 	}
@@ -190,6 +200,18 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.rest.Start(rest.Over(obj), n.storage.ready, n.status)
 	return nil
+}
+
+func (n *Node) gatewaySamples(obj *objects.Objects) []telemetry.Sample {
+	m := obj.Memory()
+	body := func(direction string, v int64) telemetry.Sample {
+		return telemetry.Sample{Name: "minikv_gateway_body_bytes", Help: "Memory that bodies hold.", Value: float64(v), Labels: map[string]string{"direction": direction}}
+	}
+	return []telemetry.Sample{
+		body("in", m.Writes), body("out", m.Reads),
+		{Name: "minikv_gateway_bodies_stalled_total", Help: "Bodies ended because they stood still while others waited for memory.", Counter: true, Value: float64(m.Stalled)},
+		{Name: "minikv_gateway_connections_refused_total", Help: "Connections closed because their address had too many.", Counter: true, Value: float64(n.refused.Load())},
+	}
 }
 
 func (n *Node) openBackend(ctx context.Context) error {
@@ -209,6 +231,7 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 		Bucket: n.restBucket(), Directory: directory,
 		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
 		Refused:  gateway.RefusedHead,
+		Spare:    func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
 		Open:     n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
 		Metrics: telemetry.MetricsHandler(registry), Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
 	}
