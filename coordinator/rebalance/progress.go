@@ -1,0 +1,120 @@
+package rebalance
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Progress is how far moves are, as the leader of the present term knows (B5).
+type Progress struct {
+	Paused         bool
+	Moving         int           // shards on their way
+	Planned        int           // further moves that are known to be due
+	Moved          int           // moves that ended in this term
+	CopiedBytes    int64         // in this term
+	RemainingBytes int64         // of the moves on their way, and as an estimate of the planned ones
+	BytesPerSecond float64       // of late
+	ETA            time.Duration // until nothing is left; 0: nothing is, or unknown
+	Percent        float64       // of the bytes of this term's moves and those left
+	Shards         []ShardProgress
+
+	movedBytes int64 // of the moves that ended
+}
+
+// ShardProgress is how far one move is.
+type ShardProgress struct {
+	Shard             uint32
+	Joining, Leaving  []uint32
+	Phase             string
+	Bytes, TotalBytes int64
+}
+
+// Progress is taken without waiting.
+func (m *Mover) Progress() Progress {
+	now := m.cfg.Clock.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.progress
+	p.Paused, p.BytesPerSecond = m.paused, m.rate.at(now)
+	seen, sized := p.movedBytes, p.Moved
+	done := p.movedBytes
+	for _, j := range m.jobs {
+		p.RemainingBytes += max(0, j.total-j.done)
+		done += j.done
+		if j.phase == "copying" || j.phase == "ending" {
+			seen, sized = seen+j.total, sized+1
+		}
+		p.Shards = append(p.Shards, ShardProgress{
+			Shard: j.row.Shard, Joining: j.row.Joining, Leaving: j.row.Leaving, Phase: j.phase, Bytes: j.done, TotalBytes: j.total,
+		})
+	}
+	slices.SortFunc(p.Shards, func(a, b ShardProgress) int { return cmp.Compare(a.Shard, b.Shard) })
+	if sized > 0 {
+		p.RemainingBytes += seen / int64(sized) * int64(p.Planned)
+	}
+	switch left := p.Planned + p.Moving; {
+	case left == 0:
+		p.Percent = 100
+	case done+p.RemainingBytes > 0:
+		p.Percent = min(99.9, 100*float64(done)/float64(done+p.RemainingBytes))
+	default:
+		p.Percent = 100 * float64(p.Moved) / float64(p.Moved+left)
+	}
+	if p.BytesPerSecond > 0 {
+		p.ETA = time.Duration(float64(p.RemainingBytes) / p.BytesPerSecond * float64(time.Second)).Round(time.Second)
+	}
+	return p
+}
+
+// plan notes how many moves are due, besides those that are on their way.
+func (m *Mover) plan(due, moving int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.progress.Planned, m.progress.Moving = due, moving
+}
+
+func (m *Mover) copied(n int64) {
+	now := m.cfg.Clock.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.progress.CopiedBytes += n
+	m.rate.add(now, n)
+}
+
+// rate is bytes per second over the last seconds.
+type rate struct {
+	slots [rateSlots]int64
+	last  int64 // the second of the newest slot
+	first int64 // the second of the first byte ever
+}
+
+const rateSlots = 16
+
+func (r *rate) add(now time.Time, n int64) {
+	r.move(now)
+	if r.first == 0 {
+		r.first = now.Unix()
+	}
+	r.slots[now.Unix()%rateSlots] += n
+}
+
+func (r *rate) move(now time.Time) {
+	s := now.Unix()
+	for at := max(r.last+1, s-rateSlots+1); at <= s; at++ {
+		r.slots[at%rateSlots] = 0
+	}
+	r.last = max(r.last, s)
+}
+
+func (r *rate) at(now time.Time) float64 {
+	r.move(now)
+	total := int64(0)
+	for _, n := range r.slots {
+		total += n
+	}
+	if total == 0 {
+		return 0
+	}
+	return float64(total) / float64(min(rateSlots, now.Unix()-r.first+1))
+}
