@@ -7,6 +7,7 @@ import (
 
 	"minikv/coordinator/consensus"
 	"minikv/coordinator/kv"
+	"minikv/coordinator/rebalance"
 	"minikv/coordinator/txn"
 	"minikv/internal/errs"
 	"minikv/internal/vfs"
@@ -62,6 +63,8 @@ type Config struct {
 
 	// Blobs deletes on volumes; nil: nothing is collected until SetBlobs.
 	Blobs txn.Volumes
+	// Moves moves blobs between volumes; nil: shards stay where they are.
+	Moves rebalance.Volumes
 	// Copier brings replicas to volumes that lack them; nil: nothing is repaired.
 	Copier Copier
 

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/coordinator/consensus"
+	"minikv/coordinator/rebalance"
 	"minikv/coordinator/txn"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -22,6 +23,7 @@ type Coordinator struct {
 	node    *consensus.Node
 	space   *space
 	health  health
+	mover   atomic.Pointer[rebalance.Mover] // while this coordinator leads
 	founded atomic.Bool
 
 	ctx    context.Context // ends with Close

@@ -16,6 +16,9 @@ func (c *Coordinator) runDuties(ctx context.Context) {
 	for _, d := range c.duties() {
 		wg.Go(func() { d.Run(ctx, c.cfg.Clock, c.cfg.Log) })
 	}
+	if c.cfg.Moves != nil {
+		wg.Go(func() { c.move(ctx) })
+	}
 	wg.Wait()
 }
 

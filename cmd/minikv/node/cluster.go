@@ -18,6 +18,7 @@ import (
 	"minikv/cmd/minikv/datadir"
 	"minikv/coordinator"
 	"minikv/coordinator/meta"
+	"minikv/coordinator/rebalance"
 	"minikv/gateway/objects"
 	"minikv/internal/certs"
 	"minikv/internal/config"
@@ -65,6 +66,8 @@ var (
 	_ backend                = (*cluster)(nil)
 	_ metaclient.Coordinator = (*cluster)(nil)
 	_ coordinator.Copier     = (*cluster)(nil)
+	_ rebalance.Volumes      = (*cluster)(nil)
+	_ rpc.Care               = care{}
 	_ objects.Volume         = (*rpc.VolumeClient)(nil)
 )
 
@@ -187,7 +190,7 @@ func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *za
 		cc.FoundWith = max(c.cfg.Replication, len(c.cfg.Cluster))
 	}
 	cc.DownAfter, cc.OutAfter = c.cfg.DownAfter, c.cfg.OutAfter
-	cc.Blobs, cc.Copier = c, c
+	cc.Blobs, cc.Copier, cc.Moves = c, c, c
 	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
 		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
 	})
@@ -211,6 +214,7 @@ func (c *cluster) serve(fatal func(error)) (err error) {
 	if c.volume != nil {
 		rpc.RegisterVolumes(c.server, rpc.LocalVolume{
 			Volume: c.volume.Server, Number: c.number.Load, Incarnation: c.volume.incarnation(), Stats: c.volume.statsReply,
+			Care: care{c},
 		})
 	}
 	c.serving = make(chan error, 1)

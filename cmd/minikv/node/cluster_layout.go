@@ -38,6 +38,12 @@ func (c *cluster) takePart(number uint32) {
 	if c.number.Swap(number) == number {
 		return
 	}
+	if p := c.known().GetPools(); len(p) > 0 {
+		if err := c.volume.Shards(p[0].Shards); err != nil {
+			c.log.Error("the volume can't serve", zap.Error(err))
+			return
+		}
+	}
 	c.log.Info("the volume is a member", zap.Uint32("volume", number), zap.String("id", c.volume.incarnation()))
 	c.volume.Start(runs{c})
 }
