@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -27,6 +28,7 @@ type fakeStore struct {
 	blobs   map[object.BlobID][]byte
 	doErr   error // given by every Do, if set
 	writes  int   // blobs prepared
+	reads   atomic.Int64
 }
 
 func newFakeStore() *fakeStore {
@@ -210,6 +212,7 @@ func (f *fakeStore) delete(c *metapb.DeleteObjects) (*metapb.Result, error) {
 }
 
 func (f *fakeStore) Read(_ context.Context, q *metapb.Query) (*metapb.Answer, error) {
+	f.reads.Add(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	named := func(name string) (*metapb.BucketRow, error) {

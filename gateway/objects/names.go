@@ -103,6 +103,7 @@ func (o *Objects) Bucket(ctx context.Context, name object.Bucket) (*metapb.Bucke
 	if a.GetBucket() == nil {
 		return nil, errs.E(op, errs.NoSuchBucket, "%s", name)
 	}
+	o.recent.note(name, a.GetBucket())
 	return a.GetBucket(), nil
 }
 

@@ -29,6 +29,7 @@ type Objects struct {
 	meta       Metadata
 	store      *payload.Store
 	writeLimit time.Duration
+	recent     recent
 }
 
 // New makes an Objects over a coordinator and volumes. Close it.
