@@ -8,6 +8,7 @@ import (
 	"minikv/coordinator/consensus"
 	"minikv/coordinator/kv"
 	"minikv/coordinator/rebalance"
+	"minikv/coordinator/repair"
 	"minikv/coordinator/txn"
 	"minikv/internal/errs"
 	"minikv/internal/vfs"
@@ -65,8 +66,10 @@ type Config struct {
 	Blobs txn.Volumes
 	// Moves moves blobs between volumes; nil: shards stay where they are.
 	Moves rebalance.Volumes
-	// Copier brings replicas to volumes that lack them; nil: nothing is repaired.
-	Copier Copier
+	// Care asks volumes to fetch and check blobs; nil: nothing is repaired.
+	Care repair.Volumes
+	// RepairRate bounds what is copied, in bytes per second. 0: 64 MiB, negative: no bound.
+	RepairRate int64
 
 	// BallastBytes are preallocated in Dir and released when space is short. 0: 256 MiB, negative: none.
 	BallastBytes int64
@@ -108,6 +111,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.QueueDelay, queueDelayDefault)
 	setDefault(&c.CompletedKeep, completedKeepDefault)
 	setDefault(&c.BallastBytes, ballastDefault)
+	setDefault(&c.RepairRate, repair.RateDefault)
 	c.QueueDelay = max(c.QueueDelay, 0)
 	setDefault(&c.DownAfter, downAfterDefault)
 	setDefault(&c.OutAfter, outAfterDefault)

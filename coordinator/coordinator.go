@@ -10,6 +10,7 @@ import (
 
 	"minikv/coordinator/consensus"
 	"minikv/coordinator/rebalance"
+	"minikv/coordinator/repair"
 	"minikv/coordinator/txn"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -25,6 +26,7 @@ type Coordinator struct {
 	health  health
 	mover   atomic.Pointer[rebalance.Mover] // while this coordinator leads
 	founded atomic.Bool
+	repair  *repair.Queue // nil: nothing is repaired
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -50,6 +52,7 @@ func Open(ctx context.Context, cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{cfg: cfg, blobs: cfg.Blobs}
 	c.space = newSpace(&c.cfg)
+	c.repair = c.newRepair()
 	o := cfg.Raft
 	o.FS, o.Dir, o.Log, o.KV, o.Fatal, o.Now = cfg.FS, cfg.Dir, cfg.Log, cfg.KV, cfg.Fatal, cfg.Clock.Now
 	o.Bootstrap = o.Transport == nil

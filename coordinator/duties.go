@@ -19,6 +19,9 @@ func (c *Coordinator) runDuties(ctx context.Context) {
 	if c.cfg.Moves != nil {
 		wg.Go(func() { c.move(ctx) })
 	}
+	if c.repair != nil {
+		wg.Go(func() { c.repair.Run(ctx) })
+	}
 	wg.Wait()
 }
 
@@ -39,12 +42,6 @@ func (c *Coordinator) duties() []txn.Duty {
 			_, err := txn.PruneCompleted(ctx, c, now.Add(-c.cfg.CompletedKeep))
 			return err
 		}},
-	}
-	if c.cfg.Copier != nil {
-		duties = append(duties, txn.Duty{Name: "repair", Next: txn.Every(repairEvery), Step: func(ctx context.Context, _ time.Time) error {
-			_, err := c.RepairOnce(ctx)
-			return err
-		}})
 	}
 	return duties
 }

@@ -3,6 +3,9 @@ package coordinator_test
 import (
 	"context"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -10,12 +13,16 @@ import (
 	"minikv/proto/metapb"
 )
 
-// noCopier fails a test that copies.
-type noCopier struct{ t *testing.T }
+// noCare fails a test that copies.
+type noCare struct{ t *testing.T }
 
-func (c noCopier) Copy(context.Context, object.BlobID, object.Epochs, uint32, uint32) error {
+func (c noCare) Fetch(context.Context, *metapb.VolumeRow, []object.Want, []*metapb.VolumeRow) ([]object.Fetched, error) {
 	c.t.Error("something was copied")
-	return errs.E("test", errs.Unavailable, "no")
+	return nil, errs.E("test", errs.Unavailable, "no")
+}
+
+func (c noCare) Check(context.Context, *metapb.VolumeRow, object.Check) (object.Checked, error) {
+	return object.Checked{}, errs.E("test", errs.Unavailable, "no")
 }
 
 // TestTheDyingIsNotMissing: what was overwritten or deleted needs no further replica, and is no longer counted as lacking one.
@@ -23,7 +30,7 @@ func TestTheDyingIsNotMissing(t *testing.T) {
 	cfg := testConfig(t, vfs.NewMem(), "/c")
 	cfg.Pool.Replication = 3
 	cfg.Volumes = []*metapb.VolumeRow{{Number: 1, Id: []byte("volume-1")}, {Number: 2, Id: []byte("volume-2")}, {Number: 3, Id: []byte("volume-3")}}
-	cfg.Clock, cfg.Copier = &clock{}, noCopier{t}
+	cfg.Clock, cfg.Care = &clock{}, noCare{t}
 	c := open(t, cfg)
 	m := connect(t, c)
 	b := createBucket(t, m, "bucket")
@@ -44,9 +51,9 @@ func TestTheDyingIsNotMissing(t *testing.T) {
 		t.Fatalf("%d are missing", n)
 	}
 	deleteKey(t, m, b, "key")
-	did, err := c.RepairOnce(t.Context())
-	must(t, err)
-	if n := missing(); n != 0 || did.Copied != 0 {
-		t.Fatalf("%d are missing; %+v", n, did)
+	c.RepairNow()
+	require.Eventually(t, func() bool { return missing() == 0 }, 20*time.Second, 10*time.Millisecond)
+	if did := c.RepairStats(); did.Copied != 0 || did.Cleared != 3 {
+		t.Fatalf("%+v", did)
 	}
 }

@@ -21,6 +21,9 @@ func (v *view) missing(q *metapb.MissingQuery) (*metapb.MissingAnswer, error) {
 		if err := decodeRow(value, row); err != nil {
 			return false, err
 		}
+		if r.OldestMs == 0 || row.SinceMs < r.OldestMs {
+			r.OldestMs = row.SinceMs
+		}
 		if !slices.Contains(q.Skip, row.Volume) {
 			r.Rows = append(r.Rows, row)
 		}

@@ -58,6 +58,8 @@ var clusterSettings = []*setting{
 		set: to(func(c *Config) *string { return &c.ClusterTLS }, anyText)},
 	{key: "replication", def: "3", group: groupCluster, usage: "replicas of each blob, each on a volume of its own; fixed when the cluster is founded", allowed: "a number from 1 to 7",
 		set: to(func(c *Config) *int { return &c.Replication }, intIn(1, 7))},
+	{key: "repair.rate", def: "64MiB", group: groupCluster, usage: "bytes per second that missing replicas are copied with, in the whole cluster; 0: as fast as it goes", allowed: "a size from 0 to 1TiB",
+		set: to(func(c *Config) *int64 { return &c.RepairRate }, sizeIn(0, 1<<40, false))},
 	{key: "cluster-volumes", def: "0", group: groupCluster, usage: "volumes that the cluster is founded with; 0: as many as replication or cluster has members, whichever is more", allowed: "a number from 0 to 4096",
 		set: to(func(c *Config) *int { return &c.ClusterVolumes }, intIn(0, 4096))},
 	{key: "down-after", def: "30s", group: groupCluster, usage: "a volume that is silent for so long counts as down; on coordinators", allowed: "a duration from 1s to 24h",

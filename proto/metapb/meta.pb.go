@@ -8111,7 +8111,8 @@ func (x *MissingQuery) GetSkip() []uint32 {
 type MissingAnswer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rows          []*MissingRow          `protobuf:"bytes,1,rep,name=rows,proto3" json:"rows,omitempty"`
-	Next          *MissingRow            `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"` // the last that was looked at; unset: there are no more
+	Next          *MissingRow            `protobuf:"bytes,2,opt,name=next,proto3" json:"next,omitempty"`                          // the last that was looked at; unset: there are no more
+	OldestMs      int64                  `protobuf:"varint,3,opt,name=oldest_ms,json=oldestMs,proto3" json:"oldest_ms,omitempty"` // of all that were looked at; 0: there were none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -8158,6 +8159,13 @@ func (x *MissingAnswer) GetNext() *MissingRow {
 		return x.Next
 	}
 	return nil
+}
+
+func (x *MissingAnswer) GetOldestMs() int64 {
+	if x != nil {
+		return x.OldestMs
+	}
+	return 0
 }
 
 // RunsQuery pages through the runs that are alive, in the order of their bases.
@@ -9104,10 +9112,11 @@ const file_meta_proto_rawDesc = "" +
 	"\fMissingQuery\x120\n" +
 	"\x05after\x18\x01 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x12\n" +
-	"\x04skip\x18\x03 \x03(\rR\x04skip\"o\n" +
+	"\x04skip\x18\x03 \x03(\rR\x04skip\"\x8c\x01\n" +
 	"\rMissingAnswer\x12.\n" +
 	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\x12.\n" +
-	"\x04next\x18\x02 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x04next\"c\n" +
+	"\x04next\x18\x02 \x01(\v2\x1a.minikv.meta.v1.MissingRowR\x04next\x12\x1b\n" +
+	"\toldest_ms\x18\x03 \x01(\x03R\boldestMs\"c\n" +
 	"\tRunsQuery\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x14\n" +

@@ -65,9 +65,7 @@ type cluster struct {
 var (
 	_ backend                = (*cluster)(nil)
 	_ metaclient.Coordinator = (*cluster)(nil)
-	_ coordinator.Copier     = (*cluster)(nil)
 	_ rebalance.Volumes      = (*cluster)(nil)
-	_ rpc.Care               = care{}
 	_ objects.Volume         = (*rpc.VolumeClient)(nil)
 )
 
@@ -190,7 +188,7 @@ func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *za
 		cc.FoundWith = max(c.cfg.Replication, len(c.cfg.Cluster))
 	}
 	cc.DownAfter, cc.OutAfter = c.cfg.DownAfter, c.cfg.OutAfter
-	cc.Blobs, cc.Copier, cc.Moves = c, c, c
+	cc.Blobs, cc.Moves, cc.Care, cc.RepairRate = c, c, c.care(), orNone(c.cfg.RepairRate)
 	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
 		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
 	})
@@ -213,8 +211,7 @@ func (c *cluster) serve(fatal func(error)) (err error) {
 	}
 	if c.volume != nil {
 		rpc.RegisterVolumes(c.server, rpc.LocalVolume{
-			Volume: c.volume.Server, Number: c.number.Load, Incarnation: c.volume.incarnation(), Stats: c.volume.statsReply,
-			Care: care{c},
+			Volume: c.volume.Server, Care: c.careHere(), Number: c.number.Load, Incarnation: c.volume.incarnation(), Stats: c.volume.statsReply,
 		})
 	}
 	c.serving = make(chan error, 1)

@@ -5,7 +5,6 @@ import (
 
 	"minikv/coordinator"
 	"minikv/gateway/objects"
-	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
@@ -84,39 +83,4 @@ func (c *cluster) Delete(ctx context.Context, number uint32, ids ...object.BlobI
 		return err
 	}
 	return v.Delete(ctx, ids...)
-}
-
-// Copy brings a blob from one volume to another.
-func (c *cluster) Copy(ctx context.Context, id object.BlobID, ep object.Epochs, from, to uint32) error {
-	const op = "node.Copy"
-	source, err := c.blobsAt(from)
-	if err != nil {
-		return coordinator.FailedAt(from, err)
-	}
-	target, err := c.blobsAt(to)
-	if err != nil {
-		return coordinator.FailedAt(to, err)
-	}
-	buf := make([]byte, c.known().GetPools()[0].GetBlobSize())
-	n, err := source.ReadAt(ctx, id, buf, 0)
-	if err != nil {
-		return at(op, from, err)
-	}
-	durable, err := target.Prepare(ctx, id, ep, [][]byte{buf[:n]})
-	if err != nil {
-		return at(op, to, err)
-	}
-	if !durable && c.cfg.Fsync == "always" {
-		return errs.E(op, errs.Unavailable, "volume %d did not sync", to)
-	}
-	return nil
-}
-
-// at says which volume failed, when it is the volume that did and not this one blob of it.
-func at(op string, volume uint32, err error) error {
-	switch errs.KindOf(err) {
-	case errs.BlobMissing, errs.Corrupt:
-		return errs.Wrap(op, err)
-	}
-	return coordinator.FailedAt(volume, errs.Wrap(op, err))
 }

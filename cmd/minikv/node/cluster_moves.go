@@ -2,14 +2,11 @@ package node
 
 import (
 	"context"
-	"encoding/hex"
 	"slices"
 
-	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/internal/rpc"
 	"minikv/proto/metapb"
-	"minikv/volume"
 )
 
 // Fence has a volume refuse prepares of the shard by older epochs.
@@ -40,7 +37,7 @@ func (c *cluster) ListShard(ctx context.Context, number, shard, shards uint32, a
 func (c *cluster) Fetch(ctx context.Context, number uint32, wants []object.Want) ([]object.Fetched, error) {
 	sources := sourcesOf(c.known(), wants)
 	if c.isHere(number) {
-		return care{c}.Fetch(ctx, wants, sources)
+		return c.careHere().Fetch(ctx, wants, sources)
 	}
 	v, err := c.client(number)
 	if err != nil {
@@ -65,36 +62,4 @@ func sourcesOf(l *metapb.Layout, wants []object.Want) (out []rpc.VolumeAt) {
 		}
 	}
 	return out
-}
-
-// care is what the leader has this node's volume do for its blobs.
-type care struct{ c *cluster }
-
-// Fetch gets blobs from other volumes.
-func (a care) Fetch(ctx context.Context, wants []object.Want, sources []rpc.VolumeAt) ([]object.Fetched, error) {
-	return a.c.volume.Server.Fetch(ctx, wants, func(number uint32) (volume.Source, error) {
-		for i := range sources {
-			if sources[i].Number == number {
-				return a.c.source(&sources[i])
-			}
-		}
-		return nil, errs.E("node.Fetch", errs.Unavailable, "volume %d is nowhere", number)
-	}), nil
-}
-
-// source is the way to a volume that the leader has named.
-func (c *cluster) source(at *rpc.VolumeAt) (volume.Source, error) {
-	if c.isHere(at.Number) {
-		return c.volume, nil
-	}
-	v, err := rpc.NewVolumeClient(c.pool, at.Address, at.Node, rpc.VolumeRef{Number: at.Number, Incarnation: hex.EncodeToString(at.Incarnation[:])})
-	if err != nil {
-		return nil, err
-	}
-	return v, nil
-}
-
-// Check tells what the volume has of some blobs.
-func (a care) Check(ctx context.Context, check object.Check) (object.Checked, error) {
-	return a.c.volume.Server.Check(ctx, check)
 }

@@ -123,7 +123,7 @@ func (c *cluster) samples() []telemetry.Sample {
 		{Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(c.bad.Load())},
 	}
 	if c.coord != nil {
-		out = append(out, coordinatorSamples(c.coord.Status())...)
+		out = append(append(out, coordinatorSamples(c.coord.Status())...), repairSamples(c.coord)...)
 	}
 	if c.volume != nil {
 		labels := map[string]string{"volume": strconv.Itoa(int(c.number.Load()))}

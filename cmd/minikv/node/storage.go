@@ -88,6 +88,7 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 func coordinatorConfig(cfg *config.Config, dir *datadir.Dir, v *volumePart, log *zap.Logger, fatal func(error)) coordinator.Config {
 	c := baseCoordinatorConfig(cfg, dir, log, fatal)
 	c.Pool.Replication, c.Volumes, c.Blobs = 1, []*metapb.VolumeRow{v.row()}, v
+	c.Care = care{here: &careHere{volumePart: v}}
 	return c
 }
 
@@ -175,7 +176,7 @@ func (s *storage) samples() []telemetry.Sample {
 	out := append(coordinatorSamples(s.coord.Status()), telemetry.Sample{
 		Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load()),
 	})
-	return append(out, s.volume.samples()...)
+	return append(append(out, repairSamples(s.coord)...), s.volume.samples()...)
 }
 
 func coordinatorSamples(st coordinator.Status) []telemetry.Sample {
