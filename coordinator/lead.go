@@ -1,6 +1,11 @@
 package coordinator
 
-import "context"
+import (
+	"context"
+
+	"minikv/coordinator/consensus"
+	"minikv/proto/metapb"
+)
 
 // WhileLeading gives a context that ends with ctx, and when this coordinator no longer leads the present term or closes. Call cancel
 // when done. errs.NotLeader, errs.Unavailable: it does not lead now.
@@ -18,4 +23,24 @@ func (c *Coordinator) WhileLeading(ctx context.Context) (leading context.Context
 	}()
 	unhook := context.AfterFunc(c.ctx, stop)
 	return leading, func() { unhook(); stop(); <-done }, nil
+}
+
+// Remove takes a member out of the Raft group; see consensus.Node.
+func (c *Coordinator) Remove(id string, answers func(consensus.Member) bool) error {
+	return c.node.Remove(id, answers)
+}
+
+// Admit adds a coordinator that does not vote yet; see consensus.Node.
+func (c *Coordinator) Admit(id, addr string) error { return c.node.Admit(id, addr) }
+
+// TransferTo hands leadership to a voter; see consensus.Node.
+func (c *Coordinator) TransferTo(id string) error { return c.node.TransferTo(id) }
+
+// ClusterID is that of the cluster as far as this coordinator has heard, perhaps a while ago; nil: of none yet. It never changes.
+func (c *Coordinator) ClusterID() []byte {
+	a, err := c.node.Peek(&metapb.Query{Q: &metapb.Query_Layout{Layout: &metapb.LayoutQuery{}}})
+	if err != nil {
+		return nil
+	}
+	return a.GetLayout().GetCluster().GetId()
 }

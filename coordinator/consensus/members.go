@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"errors"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -43,13 +45,13 @@ func (n *Node) Form(voters []Member) error {
 
 // Members are those of the latest configuration.
 func (n *Node) Members() ([]Member, error) {
-	f := n.raft.GetConfiguration()
-	if err := f.Error(); err != nil {
-		return nil, errs.WrapKind("consensus.Members", errs.Unavailable, err)
+	servers, err := n.configuration()
+	if err != nil {
+		return nil, errs.Wrap("consensus.Members", err)
 	}
-	var all []Member
-	for _, s := range f.Configuration().Servers {
-		all = append(all, Member{string(s.ID), string(s.Address), s.Suffrage == raft.Voter})
+	all := make([]Member, len(servers))
+	for i, s := range servers {
+		all[i] = memberOf(s)
 	}
 	return all, nil
 }
@@ -70,6 +72,8 @@ func (n *Node) Confirm(incarnation string, term uint64) error {
 // its folder, and is removed first. Only the leader can.
 func (n *Node) Admit(id, addr string) error {
 	const op = "consensus.Admit"
+	n.changing.Lock()
+	defer n.changing.Unlock()
 	members, err := n.Members()
 	if err != nil {
 		return err
@@ -80,22 +84,27 @@ func (n *Node) Admit(id, addr string) error {
 			return nil
 		case m.Address == addr:
 			if err := n.raft.RemoveServer(raft.ServerID(m.ID), 0, memberMax).Error(); err != nil {
-				return errs.WrapKind(op, errs.Unavailable, err)
+				return changed(op, err)
 			}
 		}
 	}
-	if err := n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, memberMax).Error(); err != nil {
-		return errs.WrapKind(op, errs.Unavailable, err)
-	}
-	return nil
+	return changed(op, n.raft.AddNonvoter(raft.ServerID(id), raft.ServerAddress(addr), 0, memberMax).Error())
 }
 
-// Promote makes a member a voter. Only the leader can; the member should have caught up.
+// Promote makes a member a voter; one that is no member any more stays out: errs.Conflict. Only the leader can; the member should have
+// caught up.
 func (n *Node) Promote(m Member) error {
-	if err := n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Address), 0, memberMax).Error(); err != nil {
-		return errs.WrapKind("consensus.Promote", errs.Unavailable, err)
+	const op = "consensus.Promote"
+	n.changing.Lock()
+	defer n.changing.Unlock()
+	servers, err := n.configuration()
+	if err != nil {
+		return errs.Wrap(op, err)
 	}
-	return nil
+	if !slices.ContainsFunc(servers, func(s raft.Server) bool { return memberOf(s) == m }) {
+		return errs.E(op, errs.Conflict, "%s is no member, or votes already", m.ID)
+	}
+	return changed(op, n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Address), 0, memberMax).Error())
 }
 
 // StepDown hands leadership to another voter, if this node leads and there is one; it waits for some seconds at most.
@@ -103,14 +112,10 @@ func (n *Node) StepDown() error {
 	if !n.Leads() || n.alone() {
 		return nil
 	}
-	done := make(chan error, 1)
-	go func() { done <- n.raft.LeadershipTransfer().Error() }()
-	late := time.NewTimer(transferMax)
-	defer late.Stop()
-	select {
-	case err := <-done:
-		return errs.Wrap("consensus.StepDown", err)
-	case <-late.C:
+	switch err := within(transferMax, n.raft.LeadershipTransfer); {
+	case errors.Is(err, errLate):
 		return errs.E("consensus.StepDown", errs.Timeout, "no voter took over")
+	default:
+		return errs.Wrap("consensus.StepDown", err)
 	}
 }

@@ -37,6 +37,8 @@ type Node struct {
 	close  sync.Once
 	closed error
 
+	changing sync.Mutex // held while members are changed: judged, then done
+
 	failMu sync.Mutex
 	failed error // first fatal failure
 }
@@ -189,6 +191,9 @@ func (n *Node) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error
 	}
 	return n.state.read(q)
 }
+
+// Peek answers q from what this node has applied, which may be old: only for what never changes.
+func (n *Node) Peek(q *metapb.Query) (*metapb.Answer, error) { return n.state.read(q) }
 
 // Hash is that of the state machine's rows.
 func (n *Node) Hash() ([32]byte, error) { return n.state.hash() }

@@ -78,7 +78,8 @@ type StatusReply struct {
 	Cluster       string                 `protobuf:"bytes,14,opt,name=cluster,proto3" json:"cluster,omitempty"` // id; empty: none yet
 	Level         uint32                 `protobuf:"varint,15,opt,name=level,proto3" json:"level,omitempty"`    // highest format level this process knows
 	Servers       []*Server              `protobuf:"bytes,16,rep,name=servers,proto3" json:"servers,omitempty"`
-	Version       string                 `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"` // of the program
+	Version       string                 `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`                            // of the program
+	RaftAddress   string                 `protobuf:"bytes,18,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"` // its own
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -228,6 +229,13 @@ func (x *StatusReply) GetServers() []*Server {
 func (x *StatusReply) GetVersion() string {
 	if x != nil {
 		return x.Version
+	}
+	return ""
+}
+
+func (x *StatusReply) GetRaftAddress() string {
+	if x != nil {
+		return x.RaftAddress
 	}
 	return ""
 }
@@ -1125,7 +1133,7 @@ const file_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"\x11coordinator.proto\x12\x15minikv.coordinator.v1\x1a\n" +
 	"meta.proto\"\x0f\n" +
-	"\rStatusRequest\"\x8e\x04\n" +
+	"\rStatusRequest\"\xb1\x04\n" +
 	"\vStatusReply\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x14\n" +
@@ -1145,7 +1153,8 @@ const file_coordinator_proto_rawDesc = "" +
 	"\acluster\x18\x0e \x01(\tR\acluster\x12\x14\n" +
 	"\x05level\x18\x0f \x01(\rR\x05level\x127\n" +
 	"\aservers\x18\x10 \x03(\v2\x1d.minikv.coordinator.v1.ServerR\aservers\x12\x18\n" +
-	"\aversion\x18\x11 \x01(\tR\aversion\"}\n" +
+	"\aversion\x18\x11 \x01(\tR\aversion\x12!\n" +
+	"\fraft_address\x18\x12 \x01(\tR\vraftAddress\"}\n" +
 	"\x06Server\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +

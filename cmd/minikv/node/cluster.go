@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -332,9 +331,11 @@ func (c *cluster) Close() error {
 
 // handlers are those of the operations of internal/ops; each topic gives its own.
 func (c *cluster) handlers() ops.Table {
-	return ops.NewTable(slices.Concat(
-		statusOps(c, c.cfg),
-	)...)
+	all := statusOps(c, c.cfg)
+	if c.coord != nil {
+		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
+	}
+	return ops.NewTable(all...)
 }
 
 func (c *cluster) operations() ops.Caller { return c.operator }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 	"strings"
 	"sync"
@@ -80,6 +81,7 @@ func (c *cluster) coordinatorReply() *coordpb.StatusReply {
 		Node: c.cfg.Node, Incarnation: st.ID, State: st.State, Ready: c.coord.Leads() == nil, Formed: c.coord.Formed(), Term: st.Term,
 		Leader: st.Leader, CommitIndex: st.CommitIndex, AppliedIndex: st.AppliedIndex, LastIndex: st.LastIndex,
 		SnapshotIndex: st.SnapshotIndex, StorageFull: st.StorageFull, Version: version,
+		Cluster: hex.EncodeToString(c.coord.ClusterID()), RaftAddress: c.raftAddr,
 	}
 	if !r.Formed {
 		r.Servers = []*coordpb.Server{{Incarnation: st.ID, Address: c.rpcAddr, RaftAddress: c.raftAddr}}
@@ -134,12 +136,14 @@ func (c *cluster) joinRequest() *coordpb.JoinRequest {
 
 // promote makes voters of members that have caught up, while this coordinator leads.
 func (c *cluster) promote() {
+	belongs := true
 	for c.pause(c.ctx, announceEvery) {
-		if c.coord.Leads() != nil {
-			continue
-		}
 		members, err := c.coord.Members()
 		if err != nil {
+			continue
+		}
+		belongs = c.tellMembership(members, belongs)
+		if c.coord.Leads() != nil {
 			continue
 		}
 		for _, m := range members {
@@ -149,6 +153,19 @@ func (c *cluster) promote() {
 			}
 		}
 	}
+}
+
+// tellMembership logs when this coordinator was removed from the group, or belongs to it again.
+func (c *cluster) tellMembership(members []consensus.Member, before bool) (now bool) {
+	id := c.coord.ID()
+	now = len(members) == 0 || slices.ContainsFunc(members, func(m consensus.Member) bool { return m.ID == id })
+	switch {
+	case before && !now:
+		c.log.Warn("this coordinator was removed from the Raft group; minikv raft add makes it a member again", zap.String("address", c.rpcAddr))
+	case now && !before:
+		c.log.Info("this coordinator is a member of the Raft group again")
+	}
+	return now
 }
 
 // caughtUpWithin is how many entries a member may be behind and still be made a voter.

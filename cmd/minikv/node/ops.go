@@ -63,7 +63,7 @@ func (l leadingHere) Operate(ctx context.Context, op ops.Spec, request []byte, s
 	}
 	defer cancel()
 	answer, err := l.table.Run(leading, op.Name, request, sink)
-	if err != nil && leading.Err() != nil && ctx.Err() == nil {
+	if err != nil && leading.Err() != nil && ctx.Err() == nil && !errs.Is(err, errs.NotProposed) {
 		err = errs.WrapKind(op.Name, errs.IndeterminateResult, errs.E(op.Name, errs.NotLeader, "this coordinator lost the lead meanwhile"))
 	}
 	return answer, err

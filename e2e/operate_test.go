@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+	"minikv/internal/ops"
+)
+
+// statusOf runs minikv status --json.
+func statusOf(t *testing.T, n *harness.Node) (ops.StatusAnswer, int) {
+	t.Helper()
+	r := n.CLI(t, "status", "--json")
+	var st ops.StatusAnswer
+	require.NoError(t, json.Unmarshal([]byte(r.Out), &st), "%+v", r)
+	return st, r.Code
+}
+
+func members(t *testing.T, n *harness.Node) map[string]ops.RaftMember {
+	t.Helper()
+	r := n.CLI(t, "raft", "list", "--json")
+	require.Zero(t, r.Code, r.Err)
+	var m ops.RaftMembers
+	require.NoError(t, json.Unmarshal([]byte(r.Out), &m))
+	byNode := map[string]ops.RaftMember{}
+	for _, x := range m.Members {
+		byNode[x.Node] = x
+	}
+	require.Len(t, byNode, len(m.Members), r.Out)
+	return byNode
+}
+
+// TestOperateCluster: status, and changes of the group, through any node.
+func TestOperateCluster(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, "k", []byte("v")))
+
+	for _, n := range c.Nodes {
+		st, code := statusOf(t, n)
+		require.Equal(t, ops.Healthy, st.Health, "%+v", st)
+		require.Zero(t, code)
+		require.Len(t, st.Coordinators, 3)
+		require.Len(t, st.Volumes, 3)
+		require.EqualValues(t, 1, st.Counts.Objects)
+	}
+	table := c.Nodes[1].CLI(t, "status").Out
+	require.Contains(t, table, "health   healthy\n")
+	require.Contains(t, table, "coordinator,gateway,volume")
+
+	// The lead goes where it is told to, asked at a follower.
+	leader, followers := c.Roles()
+	next := "n1"
+	if leader == c.Nodes[0] {
+		next = "n2"
+	}
+	r := followers[0].CLI(t, "raft", "transfer", next)
+	require.Zero(t, r.Code, r.Err)
+	require.Contains(t, r.Out, next+" leads since term")
+	require.True(t, members(t, followers[0])[next].Leader)
+
+	// A fourth coordinator votes once it has caught up; by itself and when it is told to, too.
+	fourth, rpc := c.Join("n4", "coordinator")
+	require.NoError(t, fourth.Launch())
+	fourth.WaitReady()
+	harness.Eventually(t, 20*time.Second, "n4 votes", func() error {
+		if m := members(t, c.Nodes[2]); !m["n4"].Voter {
+			return fmt.Errorf("%+v", m)
+		}
+		return nil
+	})
+	r = c.Nodes[0].CLI(t, "raft", "add", rpc)
+	require.Equal(t, 1, r.Code)
+	require.Contains(t, r.Err, "node n4 is a member already")
+	r = c.Nodes[0].CLI(t, "raft", "add", harness.FreePort(t))
+	require.Equal(t, 5, r.Code)
+	require.Contains(t, r.Err, "does not answer")
+
+	// The leader itself is removed, added again, and a name that nobody has is refused.
+	r = c.Nodes[0].CLI(t, "raft", "transfer", "n4")
+	require.Zero(t, r.Code, r.Err)
+	r = c.Nodes[0].CLI(t, "raft", "remove", "n4")
+	require.Zero(t, r.Code, r.Err)
+	require.NotContains(t, members(t, c.Nodes[0]), "n4")
+	harness.Eventually(t, 10*time.Second, "n4 says so", func() error {
+		if !strings.Contains(fourth.Log(), "removed from the Raft group") {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	r = c.Nodes[0].CLI(t, "raft", "add", rpc)
+	require.Zero(t, r.Code, r.Err)
+	require.True(t, members(t, c.Nodes[0])["n4"].Voter)
+	r = c.Nodes[0].CLI(t, "raft", "remove", "n4")
+	require.Zero(t, r.Code, r.Err)
+	r = c.Nodes[0].CLI(t, "raft", "remove", "n9")
+	require.Equal(t, 3, r.Code)
+	require.Contains(t, r.Err, "members are n1, n2, n3")
+
+	// With one of three down the other two are the last quorum, and the verdict says what is missing.
+	leader, followers = c.Roles()
+	followers[1].Kill()
+	down := followers[1]
+	st, code := statusOf(t, leader)
+	require.Equal(t, ops.Degraded, st.Health)
+	require.Equal(t, 8, code)
+	require.Contains(t, strings.Join(st.Reasons, "\n"), "coordinator")
+	gone := ""
+	for i, n := range c.Nodes {
+		name := fmt.Sprintf("n%d", i+1)
+		if n == down {
+			gone = name
+			continue
+		}
+		r = leader.CLI(t, "raft", "remove", name)
+		require.Equal(t, 1, r.Code, name)
+		require.Contains(t, r.Err, "nothing could be decided", name)
+	}
+	r = leader.CLI(t, "raft", "remove", gone)
+	require.Zero(t, r.Code, r.Err)
+	require.Contains(t, r.Err, "2 coordinators vote now")
+	require.Len(t, members(t, leader), 2)
+	require.NoError(t, putKey(t.Context(), leader.AWS(), bucket, "k2", []byte("v")))
+}
