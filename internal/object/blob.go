@@ -58,7 +58,12 @@ func (id BlobID) Counter() uint32 {
 
 // Hash spreads ids evenly; the shard of a blob is Hash mod the pool's number of shards. The function is part of the format.
 func (id BlobID) Hash() uint64 {
-	h := binary.BigEndian.Uint64(id[0:8])*0x9E3779B97F4A7C15 ^ binary.BigEndian.Uint64(id[8:16])
+	return HashWords(binary.BigEndian.Uint64(id[0:8]), binary.BigEndian.Uint64(id[8:16]))
+}
+
+// HashWords is Hash of the id whose bytes are first and then second, each big-endian.
+func HashWords(first, second uint64) uint64 {
+	h := first*0x9E3779B97F4A7C15 ^ second
 	h ^= h >> 32
 	h *= 0xD6E8FEB86659FD93
 	h ^= h >> 32

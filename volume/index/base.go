@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 
 	"minikv/internal/errs"
@@ -27,16 +28,19 @@ type Base struct {
 	slots   []byte
 	sums    []byte
 	homes   uint64
+	pages   uint64
 	entries int64
 	seed    uint64
-	checked []atomic.Uint32 // a bit for each page
+	checked []atomic.Uint32 // a bit for each page that was verified and has its tags
+	tags    tags
+	making  sync.Mutex // held to make tags
 }
 
 // PageLen is the length in bytes of what has one checksum.
 const PageLen = 4096
 
 const (
-	pageSlots = int64(PageLen / EntryLen)
+	pageSlots = uint64(PageLen / EntryLen)
 	// fullHomes of fullOf homes are taken in a new base: 37.7 bytes for each entry, sums included.
 	fullHomes, fullOf = 85, 100
 )
@@ -44,8 +48,8 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // pageMask makes the sum of a page in another place, or of another file, fail.
-func pageMask(seed uint64, page int64) uint32 {
-	return uint32((seed^uint64(page)*0x9E3779B97F4A7C15)*0xD6E8FEB86659FD93>>32) | 1
+func pageMask(seed, page uint64) uint32 {
+	return uint32((seed^page*0x9E3779B97F4A7C15)*0xD6E8FEB86659FD93>>32) | 1
 }
 
 // BaseSize is the length in bytes of slots and sums for so many slots.
@@ -53,13 +57,15 @@ func BaseSize(slots int64) int64 { return slots * int64(EntryLen) / PageLen * (P
 
 // OpenBase looks at a base of BaseSize(slots) bytes at b. unmap, which may be nil, is called when nobody uses the base any more.
 func OpenBase(b []byte, slots int64, homes uint64, entries int64, seed uint64, unmap func() error) (*Base, error) {
-	if slots%pageSlots != 0 || slots < 0 || int64(len(b)) != BaseSize(slots) || homes > uint64(slots) || entries > slots || (homes == 0 && entries > 0) {
+	if slots%int64(pageSlots) != 0 || slots < 0 || int64(len(b)) != BaseSize(slots) || homes > uint64(slots) || entries > slots || (homes == 0 && entries > 0) {
 		return nil, errs.E("index.OpenBase", errs.Corrupt, "%d slots, %d homes and %d entries in %d bytes", slots, homes, entries, len(b))
 	}
+	pages := uint64(slots) / pageSlots
 	t := &Base{
-		slots: b[:slots*int64(EntryLen)], sums: b[slots*int64(EntryLen):], homes: homes, entries: entries, seed: seed,
-		checked: make([]atomic.Uint32, slots/pageSlots/32+1),
+		slots: b[:slots*int64(EntryLen)], sums: b[slots*int64(EntryLen):], homes: homes, pages: pages, entries: entries, seed: seed,
+		checked: make([]atomic.Uint32, pages/32+1), tags: newTags(slots),
 	}
+	t.checked[pages/32].Store(1 << (pages % 32)) // the empty slots behind the last
 	if unmap != nil {
 		runtime.AddCleanup(t, func(unmap func() error) { _ = unmap() }, unmap) // nothing can be done about an error
 	}
@@ -74,52 +80,113 @@ func (t *Base) Len() int64 {
 	return t.entries
 }
 
-// Bytes is the length of the mapped bytes.
+// Bytes is the length of the mapped bytes, and of the tags in memory.
 func (t *Base) Bytes() int64 {
 	if t == nil {
 		return 0
 	}
-	return int64(len(t.slots) + len(t.sums))
+	return int64(len(t.slots) + len(t.sums) + len(t.tags))
 }
 
 // Get finds the entry of id. An error means that the file is damaged or cannot be read.
 func (t *Base) Get(id object.BlobID) (e Entry, found bool, err error) {
+	found, err = t.get(keyOf(&id), &e)
+	return e, found, err
+}
+
+// get is Get into e. It is written so that lookups that follow each other overlap in the processor: what the next step depends on is not
+// guessed, and what is on its way from memory is not stored in other sizes than it is loaded in, which would let all later loads wait.
+func (t *Base) get(k key, e *Entry) (found bool, err error) {
 	if t == nil || t.entries == 0 {
-		return e, false, nil
+		return false, nil
 	}
+	home, _ := bits.Mul64(k.h, t.homes)
+	if !t.verified(home/pageSlots) || !t.verified((home+tagReach-1)/pageSlots) {
+		return t.walk(k, home, e)
+	}
+	at, over := t.tags.find(home, k.h)
+	if at < 0 && over {
+		return false, nil
+	}
+	if at >= 0 {
+		if found, err = t.load(k, home+uint64(at), e); found || err != nil {
+			return found, err
+		}
+	}
+	return t.walk(k, home, e)
+}
+
+// load looks whether a verified slot has the entry.
+func (t *Base) load(k key, slot uint64, e *Entry) (found bool, err error) {
+	old, ended := debug.SetPanicOnFault(true), false
+	defer func() {
+		if !ended {
+			debug.SetPanicOnFault(old)
+			found, err = false, faulted(recover())
+		}
+	}()
+	s := t.slots[slot*uint64(EntryLen):][:EntryLen]
+	if found = binary.LittleEndian.Uint64(s) == k.lo && binary.LittleEndian.Uint64(s[8:]) == k.hi; found {
+		loadEntry(e, s)
+	}
+	runtime.KeepAlive(t)
+	ended = true
+	debug.SetPanicOnFault(old)
+	return found, nil
+}
+
+// faulted makes an error of a fault in the mapping.
+func faulted(recovered any) error {
+	return errs.WrapKind("index.Get", errs.Corrupt, vfs.FaultError(recovered))
+}
+
+// walk goes from slot to slot, from the home on.
+func (t *Base) walk(k key, home uint64, e *Entry) (found bool, err error) {
 	old := debug.SetPanicOnFault(true)
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if r := recover(); r != nil {
-			e, found, err = Entry{}, false, errs.WrapKind("index.Get", errs.Corrupt, vfs.FaultError(r))
+			found, err = false, faulted(r)
 		}
 		runtime.KeepAlive(t)
 	}()
-	h := id.Hash()
-	at, _ := bits.Mul64(h, t.homes)
-	lo, hi := binary.LittleEndian.Uint64(id[:]), binary.LittleEndian.Uint64(id[8:])
-	i := int(at) * EntryLen
-	if err := t.check(int64(i) / PageLen); err != nil {
-		return e, false, err
-	}
-	for ; i < len(t.slots); i += EntryLen {
-		if i%PageLen == 0 {
-			if err := t.check(int64(i) / PageLen); err != nil {
-				return e, false, err
+	for slot := home; slot < t.pages*pageSlots; slot++ {
+		if slot == home || slot%pageSlots == 0 {
+			if err := t.check(slot / pageSlots); err != nil {
+				return false, err
 			}
 		}
-		s := t.slots[i : i+EntryLen : i+EntryLen]
-		if binary.LittleEndian.Uint64(s) == lo && binary.LittleEndian.Uint64(s[8:]) == hi && binary.LittleEndian.Uint32(s[24:]) != 0 {
-			return ParseEntry(s), true, nil
-		}
-		if binary.LittleEndian.Uint32(s[24:]) == 0 {
-			return e, false, nil
-		}
-		if x := object.BlobID(s[:16]); x.Hash() >= h && after(x, h, id) {
-			return e, false, nil
+		s := t.slots[slot*uint64(EntryLen):][:EntryLen]
+		lo, hi := binary.LittleEndian.Uint64(s), binary.LittleEndian.Uint64(s[8:])
+		taken := binary.LittleEndian.Uint32(s[24:]) != 0
+		switch {
+		case lo == k.lo && hi == k.hi && taken:
+			loadEntry(e, s)
+			return true, nil
+		case !taken || k.before(lo, hi):
+			return false, nil
 		}
 	}
-	return e, false, nil
+	return false, nil
+}
+
+// key is an id as a lookup uses it.
+type key struct{ h, lo, hi uint64 } // the hash; the first and the second 8 bytes, little-endian
+
+func keyOf(id *object.BlobID) key {
+	lo, hi := binary.LittleEndian.Uint64(id[:8]), binary.LittleEndian.Uint64(id[8:])
+	return key{object.HashWords(bits.ReverseBytes64(lo), bits.ReverseBytes64(hi)), lo, hi}
+}
+
+// before says whether k is before the id of these words in the order of (hash, id).
+func (k *key) before(lo, hi uint64) bool {
+	first, second := bits.ReverseBytes64(lo), bits.ReverseBytes64(hi)
+	h := object.HashWords(first, second)
+	if h != k.h {
+		return h > k.h
+	}
+	f, s := bits.ReverseBytes64(k.lo), bits.ReverseBytes64(k.hi)
+	return f < first || (f == first && s < second)
 }
 
 // after says whether x comes after (h, id).
@@ -128,17 +195,26 @@ func after(x object.BlobID, h uint64, id object.BlobID) bool {
 	return xh > h || (xh == h && less(id, x))
 }
 
-// check verifies a page at its first use.
-func (t *Base) check(page int64) error {
-	word, bit := &t.checked[page/32], uint32(1)<<(page%32)
-	if word.Load()&bit != 0 {
+// verified says that a page was looked at before; there is nothing to verify behind the last.
+func (t *Base) verified(page uint64) bool {
+	return t.checked[page/32].Load()&(1<<(page%32)) != 0
+}
+
+// check verifies a page at its first use, and makes its tags.
+func (t *Base) check(page uint64) error {
+	if t.verified(page) {
 		return nil
 	}
-	sum := crc32.Checksum(t.slots[page*PageLen:(page+1)*PageLen], castagnoli) ^ pageMask(t.seed, page)
-	if sum != binary.LittleEndian.Uint32(t.sums[4*page:]) {
+	slots := t.slots[page*PageLen : (page+1)*PageLen]
+	if crc32.Checksum(slots, castagnoli)^pageMask(t.seed, page) != binary.LittleEndian.Uint32(t.sums[4*page:]) {
 		return errs.E("index.Get", errs.Corrupt, "page %d of the index fails its checksum", page)
 	}
-	word.Or(bit)
+	t.making.Lock()
+	defer t.making.Unlock()
+	if !t.verified(page) { // else others read the tags already
+		t.tags.fill(slots, page*pageSlots, t.homes)
+		t.checked[page/32].Or(1 << (page % 32))
+	}
 	return nil
 }
 
@@ -196,7 +272,7 @@ func (c *cursor) peek() (e *Entry, ok bool, err error) {
 	checked := -1
 	for ; c.i < len(c.t.slots); c.i += EntryLen {
 		if page := c.i / PageLen; page != checked {
-			if err := c.t.check(int64(page)); err != nil {
+			if err := c.t.check(uint64(page)); err != nil {
 				return nil, false, err
 			}
 			checked = page
@@ -265,7 +341,7 @@ func (w *Writer) put(e *Entry) {
 }
 
 func (w *Writer) flush() {
-	page := (w.next*int64(EntryLen) - int64(len(w.buf))) / PageLen
+	page := (uint64(w.next)*uint64(EntryLen) - uint64(len(w.buf))) / PageLen
 	for b := w.buf; len(b) > 0; b = b[PageLen:] {
 		w.sums = binary.LittleEndian.AppendUint32(w.sums, crc32.Checksum(b[:PageLen], castagnoli)^pageMask(w.seed, page))
 		page++
@@ -286,7 +362,7 @@ func (w *Writer) Err() error { return w.err }
 
 // Finish writes what is left and gives what OpenBase needs.
 func (w *Writer) Finish() (slots int64, homes uint64, entries int64, err error) {
-	for w.next < int64(w.homes) || w.next%pageSlots != 0 {
+	for w.next < int64(w.homes) || uint64(w.next)%pageSlots != 0 {
 		w.put(nil)
 	}
 	w.flush()

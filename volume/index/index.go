@@ -72,12 +72,15 @@ const (
 
 // Table is the index in memory. The zero value is empty and ready. All methods may be called concurrently.
 type Table struct {
-	parts [parts]part
-	count atomic.Int64
+	maybes [parts]atomic.Pointer[maybes] // of each part
+	_      [64]byte                      // what all readers look at is not on a line with what is written
+	parts  [parts]part
+	count  atomic.Int64
 }
 
 type part struct {
 	mu    sync.RWMutex
+	maybe *maybes
 	slots []Entry // lenst 0: empty
 	bits  uint    // homes: 1 << bits
 	used  int
@@ -110,18 +113,30 @@ func (p *part) find(h uint64, id object.BlobID) (slot int, found bool) {
 
 func less(a, b object.BlobID) bool { return string(a[:]) < string(b[:]) }
 
-// Get finds the entry of id.
-func (t *Table) Get(id object.BlobID) (Entry, bool) {
-	n, h := split(id.Hash())
+// Get finds the entry of id. For most ids that are not there it takes no lock.
+func (t *Table) Get(id object.BlobID) (e Entry, found bool) {
+	h := id.Hash()
+	found = t.may(h) && t.get(h, &id, &e)
+	return e, found
+}
+
+// may says that an entry with this hash may be there.
+func (t *Table) may(hash uint64) bool {
+	m := t.maybes[hash>>(64-partBits)].Load()
+	return m != nil && m.has(hash)
+}
+
+// get is Get into e.
+func (t *Table) get(hash uint64, id *object.BlobID, e *Entry) bool {
+	n, h := split(hash)
 	p := &t.parts[n]
 	p.mu.RLock()
-	slot, found := p.find(h, id)
-	var e Entry
+	slot, found := p.find(h, *id)
 	if found {
-		e = p.slots[slot]
+		*e = p.slots[slot]
 	}
 	p.mu.RUnlock()
-	return e, found
+	return found
 }
 
 // Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
@@ -135,14 +150,24 @@ func (t *Table) Put(e Entry) (old Entry, replaced bool) {
 		old, p.slots[slot] = p.slots[slot], e
 		return old, true
 	}
+	t.insert(n, h, e)
+	return Entry{}, false
+}
+
+// insert adds an entry to a locked part that does not have it.
+func (t *Table) insert(n int, h uint64, e Entry) {
+	p := &t.parts[n]
 	t.count.Add(1)
 	p.insert(h, e)
-	return Entry{}, false
+	if t.maybes[n].Load() != p.maybe {
+		t.maybes[n].Store(p.maybe)
+	}
 }
 
 func (p *part) insert(h uint64, e Entry) {
 	if p.slots == nil {
 		p.reset(bits.Len(sizeMin) - 1)
+		p.rebuilt()
 	}
 	if p.used*10 >= (1<<p.bits)*loadTenth {
 		p.grow()
@@ -157,6 +182,7 @@ func (p *part) insert(h uint64, e Entry) {
 			copy(p.slots[slot+1:end+1], p.slots[slot:end])
 			p.slots[slot] = e
 			p.used++
+			p.maybe.add(e.ID.Hash())
 			return
 		}
 		p.grow()
@@ -169,12 +195,23 @@ func (p *part) reset(bits int) {
 	p.used = 0
 }
 
+// rebuilt gives a part that was made anew its maybes.
+func (p *part) rebuilt() {
+	p.maybe = newMaybes(p.bits)
+	for i := range p.slots {
+		if p.slots[i].lenst != 0 {
+			p.maybe.add(p.slots[i].ID.Hash())
+		}
+	}
+}
+
 // grow doubles the part. Its entries come in order, so each goes to its home or behind the one before.
 func (p *part) grow() {
 	old := p.slots
 	for b := int(p.bits) + 1; ; b++ {
 		p.reset(b)
 		if p.refill(old) {
+			p.rebuilt()
 			return
 		}
 	}
@@ -245,6 +282,7 @@ func (t *Table) Reserve(n int64) {
 		p.mu.Lock()
 		if p.used == 0 {
 			p.reset(bits.Len64(uint64(each * 10 / loadTenth)))
+			p.rebuilt()
 		}
 		p.mu.Unlock()
 	}
@@ -305,6 +343,18 @@ func (e *Entry) AppendTo(b []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, e.lenst)
 	return binary.LittleEndian.AppendUint32(b, e.Epoch)
 }
+
+// loadEntry is ParseEntry into e: on little-endian machines a plain copy, in as large steps as it will be read in.
+func loadEntry(e *Entry, b []byte) {
+	if !littleEndian {
+		*e = ParseEntry(b)
+		return
+	}
+	*e = *(*Entry)(unsafe.Pointer((*[EntryLen]byte)(b)))
+}
+
+// littleEndian says whether this machine has an Entry in memory as AppendTo writes it.
+var littleEndian = binary.NativeEndian.Uint16([]byte{1, 0}) == 1
 
 // ParseEntry reads what AppendTo wrote; b has EntryLen bytes.
 func ParseEntry(b []byte) Entry {

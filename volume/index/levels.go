@@ -43,8 +43,8 @@ func (x *Index) isDead(segment uint32) bool {
 }
 
 // Get finds the entry of id. An error means that the base is damaged or cannot be read.
-func (x *Index) Get(id object.BlobID) (Entry, bool, error) {
-	e, found, err := x.levels.Load().get(id)
+func (x *Index) Get(id object.BlobID) (e Entry, found bool, err error) {
+	found, err = x.levels.Load().get(&id, &e)
 	if found && x.isDead(e.Segment) {
 		return x.moved(id)
 	}
@@ -53,30 +53,34 @@ func (x *Index) Get(id object.BlobID) (Entry, bool, error) {
 
 // moved is Get of an id that was found in a dropped segment. It may have been moved elsewhere before that was dropped, but after its
 // entry was read: the lock keeps further segments from being dropped, and what was moved out of dropped ones is seen now.
-func (x *Index) moved(id object.BlobID) (Entry, bool, error) {
+func (x *Index) moved(id object.BlobID) (e Entry, found bool, err error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	e, found, err := x.levels.Load().get(id)
+	found, err = x.levels.Load().get(&id, &e)
 	if found && x.isDead(e.Segment) {
 		return Entry{}, false, nil
 	}
 	return e, found, err
 }
 
-func (l *levels) get(id object.BlobID) (e Entry, found bool, err error) {
-	if e, found = l.overlay.Get(id); found {
-		return e, true, nil
+func (l *levels) get(id *object.BlobID, e *Entry) (found bool, err error) {
+	k := keyOf(id)
+	if l.overlay.may(k.h) && l.overlay.get(k.h, id, e) {
+		return true, nil
 	}
-	return l.below(id)
+	if l.frozen != nil && l.frozen.may(k.h) && l.frozen.get(k.h, id, e) {
+		return true, nil
+	}
+	return l.base.get(k, e)
 }
 
 func (l *levels) below(id object.BlobID) (e Entry, found bool, err error) {
-	if l.frozen != nil {
-		if e, found = l.frozen.Get(id); found {
-			return e, true, nil
-		}
+	k := keyOf(&id)
+	if l.frozen != nil && l.frozen.may(k.h) && l.frozen.get(k.h, &id, &e) {
+		return e, true, nil
 	}
-	return l.base.Get(id)
+	found, err = l.base.get(k, &e)
+	return e, found, err
 }
 
 // Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
@@ -339,8 +343,7 @@ func (t *Table) move(e *Entry, below func() (Entry, bool), dead func(segment uin
 		p.slots[slot] = *e
 		return old, replaced
 	}
-	t.count.Add(1)
-	p.insert(h, *e)
+	t.insert(n, h, *e)
 	return old, replaced
 }
 
@@ -361,7 +364,6 @@ func (t *Table) modify(id object.BlobID, below func() (Entry, bool), change func
 	}
 	was := e
 	if change(&e); e != was {
-		t.count.Add(1)
-		p.insert(h, e)
+		t.insert(n, h, e)
 	}
 }

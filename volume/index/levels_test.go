@@ -4,7 +4,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -126,6 +125,18 @@ func TestLevelsAgainstAMap(t *testing.T) {
 				}
 				if seen != len(model) {
 					t.Fatalf("scanned %d of %d", seen, len(model))
+				}
+			},
+			"many": func(t *rapid.T) {
+				ids := rapid.SliceOfN(id, 0, 200).Draw(t, "ids")
+				got := make([]Entry, len(ids))
+				if err := x.GetAll(ids, got); err != nil {
+					t.Fatal(err)
+				}
+				for i, k := range ids {
+					if got[i] != model[k] {
+						t.Fatalf("%+v, want %+v", got[i], model[k])
+					}
 				}
 			},
 			"": func(t *rapid.T) {
@@ -269,46 +280,5 @@ func TestBytesPerBlob(t *testing.T) {
 	merge(t, fs, "/base", x)
 	if each := float64(x.Bytes()) / blobs; each > 40 || x.Len() != blobs {
 		t.Fatalf("%.1f bytes for each of %d blobs", each, x.Len())
-	}
-}
-
-func benchBase(b *testing.B, blobs uint64) *Index {
-	x := New(nil)
-	for n := range blobs {
-		x.Put(MakeEntry(testID(n), 1, 8, 5, Prepared, 1))
-	}
-	merge(b, vfs.OS(), filepath.Join(b.TempDir(), "base"), x)
-	return x
-}
-
-// BenchmarkIndex looks up what is there and what is not, in a mapped base, with ids that are not in the order of the table.
-func BenchmarkIndex(b *testing.B) {
-	for _, size := range []struct {
-		name  string
-		blobs uint64
-	}{{"1M", 1_000_000}, {"10M", 10_000_000}} {
-		x := benchBase(b, size.blobs)
-		for _, kind := range []string{"hit", "miss"} {
-			b.Run(size.name+"/"+kind, func(b *testing.B) {
-				var wrong atomic.Int64
-				b.ReportAllocs()
-				b.RunParallel(func(pb *testing.PB) {
-					r := rand.New(rand.NewPCG(rand.Uint64(), 1))
-					for pb.Next() {
-						n := r.Uint64N(size.blobs)
-						if kind == "miss" {
-							n += 1 << 40
-						}
-						if _, ok, err := x.Get(testID(n)); ok == (kind == "miss") || err != nil {
-							wrong.Add(1)
-						}
-					}
-				})
-				if wrong.Load() > 0 {
-					b.Fatal(wrong.Load())
-				}
-				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "lookups/s")
-			})
-		}
 	}
 }

@@ -204,13 +204,13 @@ func (st *Store) appendIDs(ctx context.Context, t record.Type, ids []object.Blob
 // Delete drops blobs whose run is gone; that is on disk when it returns nil. Blobs that are not here are left out.
 func (st *Store) Delete(ctx context.Context, ids ...object.BlobID) error {
 	const op = "store.Delete"
-	here := make([]object.BlobID, 0, len(ids))
-	for _, id := range ids {
-		e, ok, err := st.lookup(id)
-		if err != nil {
-			return errs.Wrap(op, err)
-		}
-		if ok && e.State() < index.Deleted {
+	here, entries := make([]object.BlobID, 0, len(ids)), make([]index.Entry, len(ids))
+	if err := st.index.GetAll(ids, entries); err != nil {
+		st.indexError(err)
+		return errs.Wrap(op, err)
+	}
+	for i, id := range ids {
+		if s := entries[i].State(); s != 0 && s < index.Deleted {
 			here = append(here, id)
 		}
 	}
