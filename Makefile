@@ -38,7 +38,7 @@ arch: ## who may import whom
 	$(GO) test -run '^TestArchitecture' ./e2e
 
 bench: build ## PUT, GET, HEAD, LIST beside the limits of the same run; docs/benchmarks.md tells how to read it
-	$(GO) run ./e2e/bench -bin bin/minikv
+	$(GO) run ./e2e/bench -bin bin/minikv -cluster 3,3
 
 microbench: ## Benchmark* of the packages
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)

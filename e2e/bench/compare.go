@@ -12,10 +12,8 @@ import (
 func compare(ctx context.Context, s settings, dir string) error {
 	var srv [2]*server
 	for i, bin := range []string{s.bin, s.against} {
-		one := s
-		one.bin = bin
 		var err error
-		if srv[i], err = startMinikv(ctx, one, filepath.Join(dir, fmt.Sprintf("data%d", i))); err != nil {
+		if srv[i], err = s.start(ctx, bin, filepath.Join(dir, fmt.Sprintf("data%d", i))); err != nil {
 			return err
 		}
 		defer srv[i].stop()

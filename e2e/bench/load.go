@@ -40,6 +40,7 @@ type result struct {
 	rate     float64 // operations/s
 	p50, p99 time.Duration
 	cpuPerOp float64 // seconds of the server
+	byRole   cpu     // the same by role
 }
 
 var signer = sigv4.Signer{AccessKey: accessKey, SecretKey: secretKey, Region: "us-east-1"}
@@ -72,7 +73,7 @@ func (l load) run(ctx context.Context, s *server) (result, error) {
 	}
 	lat := make([][]time.Duration, l.clients)
 	errs := make([]error, l.clients)
-	cpu := s.cpuSeconds()
+	cpuBefore := s.cpuSeconds()
 	begin := time.Now()
 	var wg sync.WaitGroup
 	for c := range l.clients {
@@ -100,8 +101,12 @@ func (l load) run(ctx context.Context, s *server) (result, error) {
 		return result{}, fmt.Errorf("no operation ended within %v", l.length)
 	}
 	slices.Sort(all)
-	return result{rate: float64(len(all)) / took.Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100],
-		cpuPerOp: (s.cpuSeconds() - cpu) / float64(len(all))}, nil
+	r := result{rate: float64(len(all)) / took.Seconds(), p50: all[len(all)/2], p99: all[len(all)*99/100], byRole: s.cpuSeconds()}
+	for role := range r.byRole {
+		r.byRole[role] = (r.byRole[role] - cpuBefore[role]) / float64(len(all))
+	}
+	r.cpuPerOp = r.byRole.total()
+	return r, nil
 }
 
 // fill writes the keys that a reading load reads, and reads each once: what the disk gives is not compared with loopback.
@@ -168,8 +173,8 @@ func send(ctx context.Context, client *http.Client, method, url string, body io.
 	return client.Do(req)
 }
 
-// list measures full pages over many small objects.
-func list(ctx context.Context, s settings, srv *server) error {
+// list measures full pages over many small objects, and writes a table of its own.
+func list(ctx context.Context, out io.Writer, s settings, srv *server) error {
 	if s.listKeys == 0 {
 		return nil
 	}
@@ -200,13 +205,13 @@ func list(ctx context.Context, s settings, srv *server) error {
 			return err
 		}
 	}
-	fmt.Println("\n| LIST of pages of 1,000 | clients | keys/s | pages/s |\n|---|---|---|---|")
+	fmt.Fprintln(out, "\n| LIST of pages of 1,000 | clients | keys/s | pages/s |\n|---|---|---|---|")
 	for _, clients := range []int{1, 16} {
 		keys, pages, took, err := listFor(ctx, srv, client, clients, time.Duration(s.seconds*float64(time.Second)))
 		if err != nil {
 			return err
 		}
-		fmt.Printf("| %s keys | %d | %.0f | %.0f |\n", strconv.Itoa(s.listKeys), clients, float64(keys)/took.Seconds(), float64(pages)/took.Seconds())
+		fmt.Fprintf(out, "| %s keys | %d | %.0f | %.0f |\n", strconv.Itoa(s.listKeys), clients, float64(keys)/took.Seconds(), float64(pages)/took.Seconds())
 	}
 	return nil
 }

@@ -17,14 +17,21 @@ import (
 	"minikv/sigv4"
 )
 
-// server is a process under load: minikv, or one that does nothing.
+// server is what is under load: a process of minikv, several that are a cluster, or one that does nothing.
 type server struct {
+	processes []process
+
 	url    string
 	rest   string // origin of the REST port, which serves profiles
-	cmd    *exec.Cmd
 	null   bool
 	mu     sync.Mutex
 	filled map[int]bool // object sizes that are written
+}
+
+// process is one of a server's; role and rest are empty for the only one.
+type process struct {
+	cmd              *exec.Cmd
+	role, name, rest string
 }
 
 // query tells the null server how many bytes to answer with.
@@ -36,20 +43,38 @@ func (s *server) query(l load) string {
 }
 
 func (s *server) stop() {
-	_ = s.cmd.Process.Kill()
-	_ = s.cmd.Wait()
+	for _, p := range s.processes {
+		_ = p.cmd.Process.Kill()
+	}
+	for _, p := range s.processes {
+		_ = p.cmd.Wait()
+	}
 }
 
-// cpuSeconds is user and system time of the process so far. Source: proc(5), /proc/pid/stat fields 14 and 15, in 1/100 s.
-func (s *server) cpuSeconds() float64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.cmd.Process.Pid))
-	if err != nil {
-		return 0
+// cpu is CPU time in seconds by role; of a single process under "".
+type cpu map[string]float64
+
+func (c cpu) total() (sum float64) {
+	for _, x := range c {
+		sum += x
 	}
-	f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
-	user, _ := strconv.ParseFloat(f[11], 64)
-	sys, _ := strconv.ParseFloat(f[12], 64)
-	return (user + sys) / 100
+	return sum
+}
+
+// cpuSeconds is user and system time of the processes so far. Source: proc(5), /proc/pid/stat fields 14 and 15, in 1/100 s.
+func (s *server) cpuSeconds() cpu {
+	out := cpu{}
+	for _, p := range s.processes {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+		if err != nil {
+			continue
+		}
+		f := strings.Fields(string(b[strings.LastIndexByte(string(b), ')')+1:]))
+		user, _ := strconv.ParseFloat(f[11], 64)
+		sys, _ := strconv.ParseFloat(f[12], 64)
+		out[p.role] += (user + sys) / 100
+	}
+	return out
 }
 
 func startServer(ctx context.Context, bin string, args ...string) (*server, error) {
@@ -66,36 +91,40 @@ func startServer(ctx context.Context, bin string, args ...string) (*server, erro
 	if err != nil {
 		return nil, err
 	}
-	return &server{url: strings.TrimSpace(line), cmd: cmd, null: true, filled: map[int]bool{}}, nil
+	return &server{url: strings.TrimSpace(line), processes: []process{{cmd: cmd}}, null: true, filled: map[int]bool{}}, nil
 }
 
 func startMinikv(ctx context.Context, s settings, data string) (*server, error) {
 	s3, rest := freeAddr(), freeAddr()
 	args := append([]string{"serve", "--data", data, "--s3", s3, "--rest", rest}, strings.Fields(s.args)...)
-	cmd := exec.CommandContext(ctx, s.bin, args...)
-	cmd.Env = append(os.Environ(), "MINIKV_ROOT_USER="+accessKey, "MINIKV_ROOT_PASSWORD="+secretKey, "MINIKV_DEFAULT_BUCKETS="+bucket)
-	log, err := os.Create(data + ".log") // at the default level: the access log is part of what a request costs
+	env := append(os.Environ(), "MINIKV_ROOT_USER="+accessKey, "MINIKV_ROOT_PASSWORD="+secretKey, "MINIKV_DEFAULT_BUCKETS="+bucket)
+	cmd, err := spawn(ctx, s.bin, args, env, data+".log")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }() // the process has its own
-	cmd.Stderr = log
-	if err := cmd.Start(); err != nil {
+	srv := &server{url: "http://" + s3, rest: "http://" + rest, processes: []process{{cmd: cmd}}, filled: map[int]bool{}}
+	if err := srv.awaitReady(ctx); err != nil {
+		srv.stop()
 		return nil, err
 	}
-	srv := &server{url: "http://" + s3, rest: "http://" + rest, cmd: cmd, filled: map[int]bool{}}
-	for range 2000 {
-		resp, err := http.Get("http://" + rest + "/health/ready")
+	return srv, nil
+}
+
+// readyWithin bounds the start; a cluster's processes find each other first.
+const readyWithin = 30 * time.Second
+
+func (s *server) awaitReady(ctx context.Context) error {
+	for begin := time.Now(); time.Since(begin) < readyWithin && ctx.Err() == nil; {
+		resp, err := http.Get(s.rest + "/health/ready")
 		if err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
-				return srv, nil
+				return nil
 			}
 		}
-		time.Sleep(5 * time.Millisecond) // polling a process of ours: there is no event to wait for
+		time.Sleep(5 * time.Millisecond) // polling processes of ours: there is no event to wait for
 	}
-	srv.stop()
-	return nil, fmt.Errorf("minikv was not ready within 10 s")
+	return fmt.Errorf("minikv was not ready within %v", readyWithin)
 }
 
 func freeAddr() string {
