@@ -53,16 +53,12 @@ func (st *Store) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs
 		return false, errs.E(op, errs.StorageFull, "the disk of this volume is full")
 	}
 	h := record.Header{Type: record.Blob, ID: id, Epochs: ep, Length: uint32(length)}
-	g, err := st.logFor(length).append(ctx, h, *sums, data, st.prepareNeed())
+	durable, err = st.logFor(length).put(ctx, h, *sums, data, st.prepareNeed())
 	if err != nil {
-		st.flights.land(id)
-		return false, errs.Wrap(op, err)
-	}
-	if err := g.wait(ctx); err != nil {
 		return false, errs.Wrap(op, err)
 	}
 	st.counters.prepares.Add(1)
-	return g.durable, nil
+	return durable, nil
 }
 
 func (st *Store) logFor(length int) *log {
@@ -185,8 +181,7 @@ func (st *Store) appendIDs(ctx context.Context, t record.Type, ids []object.Blob
 	for len(ids) > 0 {
 		some := ids[:min(len(ids), record.IDsMax)]
 		ids = ids[len(some):]
-		data := [][]byte{record.AppendIDs(nil, some)}
-		h := record.Header{Type: t, Length: uint32(len(data[0])), Epochs: object.Epochs{Cluster: st.horizon.Load()}}
+		h, data := st.idsRecord(t, some)
 		g, err := st.small.append(ctx, h, record.Sums(nil, data), data, n)
 		if err != nil {
 			return nil, err
@@ -199,6 +194,12 @@ func (st *Store) appendIDs(ctx context.Context, t record.Type, ids []object.Blob
 		last = g
 	}
 	return last, nil
+}
+
+// idsRecord is a control record about ids, at most record.IDsMax.
+func (st *Store) idsRecord(t record.Type, ids []object.BlobID) (record.Header, [][]byte) {
+	data := record.AppendIDs(nil, ids)
+	return record.Header{Type: t, Length: uint32(len(data)), Epochs: object.Epochs{Cluster: st.horizon.Load()}}, [][]byte{data}
 }
 
 // Delete drops blobs whose run is gone; that is on disk when it returns nil. Blobs that are not here are left out.
@@ -214,14 +215,15 @@ func (st *Store) Delete(ctx context.Context, ids ...object.BlobID) error {
 			here = append(here, id)
 		}
 	}
-	g, err := st.appendIDs(ctx, record.Tombstone, here, synced)
-	if err != nil || g == nil {
-		return errs.Wrap(op, err)
+	for len(here) > 0 {
+		some := here[:min(len(here), record.IDsMax)]
+		here = here[len(some):]
+		h, data := st.idsRecord(record.Tombstone, some)
+		if _, err := st.small.put(ctx, h, record.Sums(nil, data), data, synced); err != nil {
+			return errs.Wrap(op, err)
+		}
+		st.counters.deletes.Add(int64(len(some)))
 	}
-	if err := g.wait(ctx); err != nil {
-		return errs.Wrap(op, err)
-	}
-	st.counters.deletes.Add(int64(len(here)))
 	return nil
 }
 

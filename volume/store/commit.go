@@ -12,22 +12,26 @@ import (
 )
 
 // commit writes a group, tells the index, and wakes those who wait.
-func (l *log) commit(g *group) {
+func (l *log) commit(g *batch) (durable bool, err error) {
 	g.copying.Wait()
-	g.durable, g.err = l.write(g)
-	if g.err == nil {
-		l.apply(g)
+	durable, err = l.write(g)
+	if err == nil {
+		l.apply(g, durable)
 	}
 	for i := range g.entries {
 		if h := &g.entries[i].h; h.Type == record.Blob {
 			l.st.flights.land(h.ID)
 		}
 	}
-	close(g.done)
+	if w := g.waiters; w != nil {
+		w.durable, w.err = durable, err
+		close(w.done)
+	}
+	return durable, err
 }
 
 // write puts the group into the active segment, or a new one, and says whether it is on disk.
-func (l *log) write(g *group) (durable bool, err error) {
+func (l *log) write(g *batch) (durable bool, err error) {
 	if l.active == nil || l.active.Room() < int64(g.used)+markSpace {
 		if err := l.rotate(int64(g.used)); err != nil {
 			return false, err
@@ -38,6 +42,7 @@ func (l *log) write(g *group) (durable bool, err error) {
 	if err := a.Append(g.buf[:g.used]); err != nil {
 		return false, l.fail(err)
 	}
+	l.lastWrite = time.Now()
 	if !l.mustSync(g) {
 		l.st.counters.groups.Add(1)
 		return false, nil
@@ -53,12 +58,12 @@ func (l *log) write(g *group) (durable bool, err error) {
 // markSpace is kept free at the end of a segment for the mark that certifies its last group.
 const markSpace = 4096
 
-func (l *log) mustSync(g *group) bool {
+func (l *log) mustSync(g *batch) bool {
 	switch {
 	case g.sync || len(l.pending) > 0:
 		return true
 	case l.st.o.Fsync == Interval && l.active.Pos() > l.active.Synced():
-		return time.Since(l.lastSync) >= l.st.o.FsyncInterval
+		return l.lastWrite.Sub(l.lastSync) >= l.st.o.FsyncInterval
 	}
 	return false
 }
@@ -71,20 +76,20 @@ func (l *log) syncActive() error {
 	l.st.counters.syncs.Add(1)
 	l.pending, l.unsynced = nil, l.unsynced[:0]
 	if l.st.o.Fsync == Interval {
-		l.lastSync = time.Now()
+		l.lastSync = l.lastWrite
 	}
 	return nil
 }
 
 // apply makes the group's records known.
-func (l *log) apply(g *group) {
+func (l *log) apply(g *batch, durable bool) {
 	base := l.active.Pos() - int64(g.used)
 	for i := range g.entries {
 		e := &g.entries[i]
 		switch e.h.Type {
 		case record.Blob:
 			l.st.applyBlob(l.active, base+int64(e.at), &e.h)
-			if !g.durable {
+			if !durable {
 				l.unsynced = append(l.unsynced, e.h.ID)
 			}
 		case record.Tombstone:
@@ -158,7 +163,7 @@ func (l *log) sealRecord() []byte {
 
 // control makes a record for the active segment's present end.
 func (l *log) control(t record.Type, flags record.Flags, data []byte) []byte {
-	g := newGroup(l.layout.Size(len(data)))
+	g := newBatch(l.layout.Size(len(data)))
 	parts := [][]byte{data}
 	at := g.reserve(l.layout, record.Header{Type: t, Flags: flags, Length: uint32(len(data)), Epochs: object.Epochs{Cluster: l.st.horizon.Load()}}, record.Sums(nil, parts))
 	g.fill(l.layout, at, parts)
@@ -226,7 +231,7 @@ func (l *log) wantSpare() {
 		return
 	}
 	l.making = true
-	fill := time.Since(l.began) > fillSlower
+	fill := l.lastWrite.Sub(l.began) > fillSlower
 	l.st.background.Go(func() {
 		f, err := l.st.makeSpare(l.kind, fill)
 		if err != nil && !errs.Is(err, errs.StorageFull) && !errs.Is(err, errs.Unavailable) {

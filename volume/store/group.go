@@ -1,16 +1,27 @@
 package store
 
 import (
+	"context"
 	"sync"
+	"time"
 
 	"minikv/internal/vfs"
 	"minikv/volume/record"
 )
 
-// group is the records that are written with one write and, mostly, one sync. Writers reserve their place under the log's lock and
-// copy their bytes beside each other; the committer adds headers and checksums when it knows where in which segment they go.
+// group is the records that are written with one write and, mostly, one sync, as those see it who wait for it.
 type group struct {
-	// Guarded by the log's lock until the committer takes the group.
+	done chan struct{}
+
+	// Set before done is closed.
+	err     error
+	durable bool
+}
+
+// batch is the bytes of a group. Writers reserve their place under the log's lock and copy their bytes beside each other; who commits adds
+// headers and checksums when it is known where in which segment they go. It is used again and again.
+type batch struct {
+	// Guarded by the log's lock until someone takes the batch to commit it.
 	buf     []byte // aligned for direct writes
 	used    int
 	entries []entry
@@ -18,12 +29,10 @@ type group struct {
 	sync    bool     // someone waits for it to be on disk
 	ripe    bool     // someone waits for it to be written
 
-	copying sync.WaitGroup // writers still copying
+	began   time.Time // first record, if it was a lazy one
+	waiters *group    // nil if nobody waits
 
-	// Set before done is closed.
-	done    chan struct{}
-	err     error
-	durable bool
+	copying sync.WaitGroup // writers still copying
 }
 
 // entry is one record of a group.
@@ -33,12 +42,24 @@ type entry struct {
 	h    record.Header
 }
 
-func newGroup(size int) *group {
-	return &group{buf: vfs.AlignedBuffer(size), done: make(chan struct{})}
+func newBatch(size int) *batch { return &batch{buf: vfs.AlignedBuffer(size)} }
+
+// reset makes the batch ready for another group; the group itself stays with those who wait for it.
+func (g *batch) reset() {
+	g.used, g.entries, g.sums = 0, g.entries[:0], g.sums[:0]
+	g.sync, g.ripe, g.waiters = false, false, nil
+}
+
+// group is what those wait for who have a record in the batch. It is called with the log's lock.
+func (g *batch) group() *group {
+	if g.waiters == nil {
+		g.waiters = &group{done: make(chan struct{})}
+	}
+	return g.waiters
 }
 
 // reserve adds a record of header h; the caller holds the log's lock and then calls fill with what it got.
-func (g *group) reserve(layout record.Layout, h record.Header, sums []uint32) (at int) {
+func (g *batch) reserve(layout record.Layout, h record.Header, sums []uint32) (at int) {
 	at = g.used
 	g.used += layout.Size(int(h.Length))
 	g.entries = append(g.entries, entry{at: at, sums: len(g.sums), h: h})
@@ -48,7 +69,7 @@ func (g *group) reserve(layout record.Layout, h record.Header, sums []uint32) (a
 }
 
 // fill copies a record's data to its place at at; all but header and table is set.
-func (g *group) fill(layout record.Layout, at int, data [][]byte) {
+func (g *batch) fill(layout record.Layout, at int, data [][]byte) {
 	length := 0
 	for _, d := range data {
 		length += len(d)
@@ -63,7 +84,7 @@ func (g *group) fill(layout record.Layout, at int, data [][]byte) {
 }
 
 // finish writes headers and tables for the place base of the segment with the seed.
-func (g *group) finish(seed uint64, base, durableTo int64, sequence func() uint64) {
+func (g *batch) finish(seed uint64, base, durableTo int64, sequence func() uint64) {
 	for i := range g.entries {
 		e := &g.entries[i]
 		off := uint64(base) + uint64(e.at)
@@ -71,5 +92,20 @@ func (g *group) finish(seed uint64, base, durableTo int64, sequence func() uint6
 		e.h.Put(g.buf[e.at:], seed, off)
 		n := record.Blocks(int(e.h.Length))
 		record.PutTable(g.buf[e.at+record.HeaderLen:], g.sums[e.sums:e.sums+n], record.Mask(seed, off, e.h.ID))
+	}
+}
+
+// wait waits for the group; an ended context leaves the record where it is.
+func (g *group) wait(ctx context.Context) error {
+	select {
+	case <-g.done:
+		return g.err
+	default:
+	}
+	select {
+	case <-g.done:
+		return g.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
