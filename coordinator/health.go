@@ -40,7 +40,11 @@ type VolumeStatus struct {
 	Health Health
 	Heard  time.Time           // zero: not since this coordinator leads
 	Last   *coordpb.NodeVolume // what it last said of itself; nil: nothing
-	Shards int                 // of which it is a member
+	Silent time.Duration
+	Shards int // of which it is a member
+	// Joining are the shards on their way to it, Kept those that have left it and that it still keeps.
+	Joining, Kept int
+	Missing       uint64 // blobs that it lacks
 }
 
 // heardVolume is what was last heard of a volume.
@@ -128,15 +132,31 @@ func (c *Coordinator) Volumes(ctx context.Context) ([]VolumeStatus, error) {
 	if err != nil {
 		return nil, errs.Wrap("coordinator.Volumes", err)
 	}
-	return c.volumeStatuses(l), nil
+	a, err := c.Read(ctx, &metapb.Query{Q: &metapb.Query_MissingCounts{MissingCounts: &metapb.MissingCountsQuery{}}})
+	if err != nil {
+		return nil, errs.Wrap("coordinator.Volumes", err)
+	}
+	missing := map[uint32]uint64{}
+	for _, n := range a.GetMissingCounts().GetCounts() {
+		missing[n.Volume] += n.Count
+	}
+	return c.volumeStatuses(l, missing), nil
 }
 
-func (c *Coordinator) volumeStatuses(l *metapb.Layout) []VolumeStatus {
+func (c *Coordinator) volumeStatuses(l *metapb.Layout, missing map[uint32]uint64) []VolumeStatus {
 	now := c.cfg.Clock.Now()
-	shards := map[uint32]int{}
+	shards, joining, kept := map[uint32]int{}, map[uint32]int{}, map[uint32]int{}
 	for _, s := range l.GetShards() {
 		for _, v := range s.Members {
 			shards[v]++
+		}
+		for _, v := range s.Joining {
+			joining[v]++
+		}
+		for _, v := range s.Leaving {
+			if !slices.Contains(s.Members, v) {
+				kept[v]++
+			}
 		}
 	}
 	out := make([]VolumeStatus, 0, len(l.GetVolumes()))
@@ -145,7 +165,11 @@ func (c *Coordinator) volumeStatuses(l *metapb.Layout) []VolumeStatus {
 		if row.Address == "" {
 			silent = 0 // it lives in this process
 		}
-		out = append(out, VolumeStatus{Row: row, Health: c.healthOf(silent), Heard: v.at, Last: v.last, Shards: shards[row.Number]})
+		n := row.Number
+		out = append(out, VolumeStatus{
+			Row: row, Health: c.healthOf(silent), Heard: v.at, Last: v.last, Silent: silent, Shards: shards[n], Joining: joining[n],
+			Kept: kept[n], Missing: missing[n],
+		})
 	}
 	slices.SortFunc(out, func(a, b VolumeStatus) int { return cmp.Compare(a.Row.Number, b.Row.Number) })
 	return out

@@ -331,7 +331,7 @@ func (c *cluster) Close() error {
 
 // handlers are those of the operations of internal/ops; each topic gives its own.
 func (c *cluster) handlers() ops.Table {
-	all := statusOps(c, c.cfg)
+	all := append(statusOps(c, c.cfg), nodeOps(c.coord)...)
 	if c.coord != nil {
 		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
 	}

@@ -1,0 +1,164 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"minikv/cmd/minikv/client"
+	"minikv/internal/ops"
+)
+
+func newNode(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use: "node", Short: "List, drain and remove nodes",
+		Long: "Volumes register themselves when a node starts with --cluster or --join; what is done with them afterwards is decided here. NODE is\n" +
+			"the name of a node, for all of its volumes, or the number of one volume. Only root may.",
+		Args: noArgs,
+	}
+	c.AddCommand(
+		nodeCommand(e, "list", "List volumes with their nodes, states and usage", "", func(ctx context.Context, cl *client.Client, _ *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+			return ops.Call(ctx, cl, ops.NodeList, &ops.None{}, nil)
+		}),
+		nodeCommand(e, "add NODE", "Take a node that was drained, lost or removed in again",
+			"Take a node that was drained, lost or removed in again. New nodes need no such thing: they are in as soon as they have started. What is\n"+
+				"added gets shards when volumes are drained or lost, and by minikv rebalance start.", nodeChange(ops.NodeAdd)),
+		nodeCommand(e, "drain NODE", "Move everything away from a node",
+			"Move everything away from a node, which goes on serving until nothing is left; see minikv rebalance status. Then it can be removed.", nodeChange(ops.NodeDrain)),
+		nodeCommand(e, "remove NODE", "Forget the volumes of a node for good",
+			"Forget the volumes of a node for good: they are refused when they come back. It is refused while they hold shards. With --force those are\n"+
+				"copied from other replicas; that is refused when a shard would be left without a living quorum.", nodeChange(ops.NodeRemove)),
+	)
+	return c
+}
+
+func nodeChange(op ops.Op[ops.NodeRequest, ops.NodeListAnswer]) func(context.Context, *client.Client, *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+	return func(ctx context.Context, cl *client.Client, r *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+		return ops.Call(ctx, cl, op, r, nil)
+	}
+}
+
+func nodeCommand(e *env, use, short, long string, do func(context.Context, *client.Client, *ops.NodeRequest) (*ops.NodeListAnswer, error)) *cobra.Command {
+	var conn connection
+	var r ops.NodeRequest
+	c := &cobra.Command{Use: use, Short: short, Long: long + exitHelp, Args: noArgs}
+	if strings.HasSuffix(use, " NODE") {
+		c.Args = oneArg("node")
+	}
+	if strings.HasPrefix(use, "remove") {
+		c.Flags().BoolVar(&r.Force, "force", false, "although it holds shards")
+	}
+	conn.add(c, e)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		cl, err := conn.open()
+		if err != nil {
+			return err
+		}
+		if len(args) > 0 {
+			r.Node = args[0]
+		}
+		a, err := do(cmd.Context(), cl, &r)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return printJSON(e.out, a)
+		}
+		return printNodes(e, a)
+	}
+	return c
+}
+
+func printNodes(e *env, a *ops.NodeListAnswer) error {
+	var rows [][]string
+	for _, v := range a.Volumes {
+		health := v.Health
+		if v.Full {
+			health += ",full"
+		}
+		rows = append(rows, []string{
+			number(v.Volume), v.Node, orDash(v.Zone), v.State, health, fmt.Sprint(v.Shards), fmt.Sprint(v.Joining), fmt.Sprint(v.Kept),
+			fmt.Sprintf("%.1f%%", 100*v.Weight), number(v.Blobs), bytesText(v.Used), bytesText(v.Free), number(v.Missing), orDash(v.Address),
+		})
+	}
+	return table(e.out, "VOLUME NODE ZONE STATE HEALTH SHARDS JOINING KEPT WEIGHT BLOBS USED FREE MISSING ADDRESS", rows)
+}
+
+func newRebalance(e *env) *cobra.Command {
+	c := &cobra.Command{
+		Use: "rebalance", Short: "Spread shards over volumes, and watch and bound what moves",
+		Long: "Shards move off drained and lost volumes by themselves. A new volume gets shards when rebalance start asks for it. Only root may.",
+		Args: noArgs,
+	}
+	var limit ops.RebalanceLimitRequest
+	none := func(op ops.Op[ops.None, ops.RebalanceAnswer]) rebalanceCall {
+		return func(ctx context.Context, cl *client.Client, _ []string) (*ops.RebalanceAnswer, error) {
+			return ops.Call(ctx, cl, op, &ops.None{}, nil)
+		}
+	}
+	c.AddCommand(
+		rebalanceCommand(e, "start", "Spread the shards over all volumes that are in", none(ops.RebalanceStart)),
+		rebalanceCommand(e, "pause", "Stop all moves, those off drained and lost volumes too, until resume", none(ops.RebalancePause)),
+		rebalanceCommand(e, "resume", "Let moves go on", none(ops.RebalanceResume)),
+		rebalanceCommand(e, "status", "Show how far moves are", none(ops.RebalanceStatus)),
+		rebalanceCommand(e, "limit BYTES", "Bound what moves copy in a second, all together, in bytes; 0: the default", func(ctx context.Context, cl *client.Client, args []string) (*ops.RebalanceAnswer, error) {
+			if _, err := fmt.Sscanf(args[0], "%d", &limit.BytesPerSecond); err != nil || fmt.Sprint(limit.BytesPerSecond) != args[0] {
+				return nil, usagef("%q is not a number of bytes", args[0])
+			}
+			return ops.Call(ctx, cl, ops.RebalanceLimit, &limit, nil)
+		}),
+	)
+	return c
+}
+
+type rebalanceCall func(ctx context.Context, cl *client.Client, args []string) (*ops.RebalanceAnswer, error)
+
+func rebalanceCommand(e *env, use, short string, do rebalanceCall) *cobra.Command {
+	var conn connection
+	c := &cobra.Command{Use: use, Short: short, Long: short + ".\n" + exitHelp, Args: noArgs}
+	if strings.HasSuffix(use, " BYTES") {
+		c.Args = oneArg("number of bytes")
+	}
+	conn.add(c, e)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		cl, err := conn.open()
+		if err != nil {
+			return err
+		}
+		a, err := do(cmd.Context(), cl, args)
+		if err != nil {
+			return err
+		}
+		if e.json {
+			return printJSON(e.out, a)
+		}
+		return printRebalance(e, a)
+	}
+	return c
+}
+
+func printRebalance(e *env, a *ops.RebalanceAnswer) error {
+	eta := "-"
+	if a.ETASeconds > 0 {
+		eta = (time.Duration(a.ETASeconds) * time.Second).String()
+	}
+	w := e.out
+	fmt.Fprintf(w, "state      %s\n", a.State)
+	fmt.Fprintf(w, "progress   %.1f%%, %d shards moving, %d planned, %d moved\n", a.Percent, a.Moving, a.Planned, a.Moved)
+	fmt.Fprintf(w, "copied     %s, %s left, %s/s of at most %s/s, ETA %s\n", bytesText(uint64(a.CopiedBytes)), bytesText(uint64(a.RemainingBytes)),
+		bytesText(uint64(a.BytesPerSecond)), bytesText(a.LimitBytes), eta)
+	if len(a.Shards) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	var rows [][]string
+	for _, s := range a.Shards {
+		rows = append(rows, []string{
+			number(s.Shard), fmt.Sprint(s.Leaving), fmt.Sprint(s.Joining), bytesText(uint64(s.Bytes)), bytesText(uint64(s.TotalBytes)), s.Phase,
+		})
+	}
+	return table(w, "SHARD FROM TO COPIED BYTES PHASE", rows)
+}

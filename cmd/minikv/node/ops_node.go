@@ -1,0 +1,128 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"minikv/coordinator"
+	"minikv/coordinator/meta"
+	"minikv/coordinator/rebalance"
+	"minikv/internal/errs"
+	"minikv/internal/ops"
+	"minikv/proto/metapb"
+)
+
+// nodeOps are the operations on nodes and moves; coord leads while they run.
+func nodeOps(coord *coordinator.Coordinator) []ops.Handler {
+	if coord == nil {
+		return nil
+	}
+	n := nodeOperator{coord}
+	change := func(f func(context.Context, *ops.NodeRequest) error) func(context.Context, *ops.NodeRequest, ops.Progress) (*ops.NodeListAnswer, error) {
+		return func(ctx context.Context, r *ops.NodeRequest, _ ops.Progress) (*ops.NodeListAnswer, error) {
+			if err := f(ctx, r); err != nil {
+				return nil, err
+			}
+			return n.list(ctx)
+		}
+	}
+	set := func(s *metapb.SetRebalance) func(context.Context, *ops.None, ops.Progress) (*ops.RebalanceAnswer, error) {
+		return func(ctx context.Context, _ *ops.None, _ ops.Progress) (*ops.RebalanceAnswer, error) {
+			return n.rebalance(ctx, s)
+		}
+	}
+	return []ops.Handler{
+		ops.NodeList.Handle(func(ctx context.Context, _ *ops.None, _ ops.Progress) (*ops.NodeListAnswer, error) {
+			return n.list(ctx)
+		}),
+		ops.NodeAdd.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.AddNode(ctx, r.Node) })),
+		ops.NodeDrain.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.DrainNode(ctx, r.Node) })),
+		ops.NodeRemove.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.RemoveNode(ctx, r.Node, r.Force) })),
+		ops.RebalanceStatus.Handle(set(&metapb.SetRebalance{})),
+		ops.RebalanceStart.Handle(set(&metapb.SetRebalance{Running: proto.Bool(true), Paused: proto.Bool(false)})),
+		ops.RebalancePause.Handle(set(&metapb.SetRebalance{Paused: proto.Bool(true)})),
+		ops.RebalanceResume.Handle(set(&metapb.SetRebalance{Paused: proto.Bool(false)})),
+		ops.RebalanceLimit.Handle(func(ctx context.Context, r *ops.RebalanceLimitRequest, _ ops.Progress) (*ops.RebalanceAnswer, error) {
+			return n.rebalance(ctx, &metapb.SetRebalance{BytesPerSecond: &r.BytesPerSecond})
+		}),
+	}
+}
+
+type nodeOperator struct{ coord *coordinator.Coordinator }
+
+func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
+	all, err := n.coord.Volumes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	total := 0.0
+	for _, v := range all {
+		if v.Row.State == meta.VolumeIn {
+			total += rebalance.VolumeOf(v.Row).Weight
+		}
+	}
+	a := &ops.NodeListAnswer{Volumes: []ops.NodeVolume{}}
+	for _, v := range all {
+		x := ops.NodeVolume{
+			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: v.Row.Node, Zone: v.Row.Zone, Address: v.Row.Address,
+			State: stateText(v.Row.State), Health: string(v.Health), SilentMs: v.Silent.Milliseconds(), Shards: v.Shards,
+			Joining: v.Joining, Kept: v.Kept, Capacity: v.Row.Capacity, Missing: v.Missing,
+		}
+		if v.Row.State == meta.VolumeIn && total > 0 {
+			x.Weight = rebalance.VolumeOf(v.Row).Weight / total
+		}
+		if v.Last != nil {
+			x.Free, x.Used, x.Blobs, x.Full = v.Last.DiskFree, v.Last.Used, v.Last.Blobs, v.Last.Full
+		}
+		a.Volumes = append(a.Volumes, x)
+	}
+	return a, nil
+}
+
+func stateText(state uint32) string {
+	names := []string{meta.VolumeIn: "in", meta.VolumeDraining: "draining", meta.VolumeOut: "out", meta.VolumeRemoved: "removed"}
+	if int(state) < len(names) {
+		return names[state]
+	}
+	return "unknown"
+}
+
+// rebalance changes what is asked of moves and tells how far they are.
+func (n nodeOperator) rebalance(ctx context.Context, change *metapb.SetRebalance) (*ops.RebalanceAnswer, error) {
+	row, err := n.coord.Rebalance(ctx, change)
+	if err != nil {
+		return nil, err
+	}
+	p, ok := n.coord.Moves()
+	if !ok {
+		return nil, errs.E("rebalance", errs.Unsupported, "this process is alone: there is nothing to move")
+	}
+	a := &ops.RebalanceAnswer{
+		LimitBytes: row.GetBytesPerSecond(), Moving: p.Moving, Planned: p.Planned, Moved: p.Moved, CopiedBytes: p.CopiedBytes,
+		RemainingBytes: p.RemainingBytes, BytesPerSecond: p.BytesPerSecond, Percent: p.Percent,
+		ETASeconds: p.ETA.Round(time.Second).Seconds(), Shards: []ops.RebalanceShard{},
+	}
+	if a.LimitBytes == 0 {
+		a.LimitBytes = rebalance.BytesPerSecondDefault
+	}
+	switch {
+	case row.GetPaused():
+		a.State = "paused"
+	case row.GetRunning():
+		a.State = "rebalancing"
+	case p.Moving+p.Planned > 0:
+		a.State = "moving"
+	default:
+		a.State = "idle"
+	}
+	for _, s := range p.Shards {
+		a.Shards = append(a.Shards, ops.RebalanceShard{
+			Shard: s.Shard, Joining: slices.Clone(s.Joining), Leaving: slices.Clone(s.Leaving), Phase: s.Phase, Bytes: s.Bytes, TotalBytes: s.TotalBytes,
+		})
+	}
+	return a, nil
+}

@@ -1,0 +1,52 @@
+package ops
+
+import "minikv/internal/errs"
+
+// Nodes and what their volumes hold.
+var (
+	NodeList   = declare[None, NodeListAnswer](Spec{Name: "node/list", Kind: Ask})
+	NodeAdd    = declare[NodeRequest, NodeListAnswer](Spec{Name: "node/add", Kind: Do})
+	NodeDrain  = declare[NodeRequest, NodeListAnswer](Spec{Name: "node/drain", Kind: Do})
+	NodeRemove = declare[NodeRequest, NodeListAnswer](Spec{Name: "node/remove", Kind: Do})
+)
+
+// NodeRequest names a node, or one volume by its number.
+type NodeRequest struct {
+	Node  string `json:"node"`
+	Force bool   `json:"force,omitempty"` // remove: although it holds shards
+}
+
+// Check refuses a request without a node.
+func (r *NodeRequest) Check() error {
+	if r.Node == "" {
+		return errs.E("node", errs.Invalid, "node is missing")
+	}
+	return nil
+}
+
+// NodeListAnswer is every volume, by number.
+type NodeListAnswer struct {
+	Volumes []NodeVolume `json:"volumes"`
+}
+
+// NodeVolume is a volume as the leader sees it.
+type NodeVolume struct {
+	Volume   uint32  `json:"volume"`
+	ID       string  `json:"id"`
+	Node     string  `json:"node"`
+	Zone     string  `json:"zone"`
+	Address  string  `json:"address"`
+	State    string  `json:"state"`  // in, draining, out, removed
+	Health   string  `json:"health"` // up, suspect, down
+	SilentMs int64   `json:"silent_ms"`
+	Shards   int     `json:"shards"`  // of which it is a member
+	Joining  int     `json:"joining"` // that are on their way to it
+	Kept     int     `json:"kept"`    // that have left it, and that it still keeps
+	Capacity uint64  `json:"capacity"`
+	Free     uint64  `json:"free"`
+	Used     uint64  `json:"used"`
+	Blobs    uint64  `json:"blobs"`
+	Missing  uint64  `json:"missing"` // blobs that it lacks
+	Full     bool    `json:"full"`
+	Weight   float64 `json:"weight"` // share of the shards that placement gives it: of 1
+}
