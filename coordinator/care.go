@@ -1,7 +1,15 @@
 package coordinator
 
 import (
+	"context"
+
+	"go.uber.org/zap"
+
+	"minikv/coordinator/meta"
 	"minikv/coordinator/repair"
+	"minikv/internal/errs"
+	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
 )
 
 // newRepair makes the queue of missing replicas; nil without volumes that could be asked.
@@ -27,4 +35,33 @@ func (c *Coordinator) RepairNow() {
 	if c.repair != nil {
 		c.repair.Nudge(true)
 	}
+}
+
+// Report hears of replicas that others found bad, and has those repaired that hold, or should hold, a living blob. errs.NotLeader.
+func (c *Coordinator) Report(ctx context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
+	const op = "coordinator.Report"
+	if _, err := c.node.Ready(); err != nil {
+		return nil, err
+	}
+	rows := make([]*metapb.MissingRow, len(r.Suspects))
+	for i, s := range r.Suspects {
+		rows[i] = &metapb.MissingRow{Blob: s.Blob, Volume: s.Volume, Reason: meta.MissingLost}
+		if s.Damaged {
+			rows[i].Reason = meta.MissingDamaged
+		}
+	}
+	if len(rows) == 0 {
+		return &coordpb.ReportReply{}, nil
+	}
+	n, err := repair.Report(ctx, c, rows)
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	if n > 0 {
+		c.cfg.Log.Warn("replicas were found damaged or missing", zap.Int("replicas", n), zap.Int("reported", len(rows)))
+		if c.repair != nil {
+			c.repair.Nudge(false)
+		}
+	}
+	return &coordpb.ReportReply{Taken: uint32(n)}, nil
 }

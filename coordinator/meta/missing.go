@@ -136,7 +136,7 @@ func (t *txn) belongs(x *metapb.MissingRow) (bool, error) {
 		return false, nil
 	}
 	s := t.m.shards[pool.Pool][id.Shard(pool.Shards)]
-	if s.find(x.Volume)&s.all == 0 {
+	if in := s.find(x.Volume); in&s.all == 0 || (x.Reason == MissingLost && in&s.members == 0) { // a joining replica still gets its blobs
 		return false, nil
 	}
 	run, base := new(metapb.RunRow), id.Run()

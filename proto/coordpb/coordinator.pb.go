@@ -814,8 +814,9 @@ func (x *HeartbeatReply) GetLayoutIndex() uint64 {
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Suspects      []*Suspect             `protobuf:"bytes,1,rep,name=suspects,proto3" json:"suspects,omitempty"`
-	Volume        uint32                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"` // of a volume: its number
-	Boot          []byte                 `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`      // of a volume: drawn when it was opened, so that the leader compares it first after a start
+	Volume        uint32                 `protobuf:"varint,2,opt,name=volume,proto3" json:"volume,omitempty"`                     // of a volume: its number
+	Boot          []byte                 `protobuf:"bytes,3,opt,name=boot,proto3" json:"boot,omitempty"`                          // of a volume: drawn when it was opened, so that the leader compares it first after a start
+	UptimeMs      int64                  `protobuf:"varint,4,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"` // of a volume: since it was opened
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -869,6 +870,13 @@ func (x *ReportRequest) GetBoot() []byte {
 		return x.Boot
 	}
 	return nil
+}
+
+func (x *ReportRequest) GetUptimeMs() int64 {
+	if x != nil {
+		return x.UptimeMs
+	}
+	return 0
 }
 
 // Suspect is a replica that someone found bad.
@@ -1200,11 +1208,12 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x18\n" +
 	"\ahorizon\x18\x02 \x01(\x04R\ahorizon\x12#\n" +
 	"\rhorizon_index\x18\x03 \x01(\x04R\fhorizonIndex\x12!\n" +
-	"\flayout_index\x18\x04 \x01(\x04R\vlayoutIndex\"w\n" +
+	"\flayout_index\x18\x04 \x01(\x04R\vlayoutIndex\"\x94\x01\n" +
 	"\rReportRequest\x12:\n" +
 	"\bsuspects\x18\x01 \x03(\v2\x1e.minikv.coordinator.v1.SuspectR\bsuspects\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x12\n" +
-	"\x04boot\x18\x03 \x01(\fR\x04boot\"O\n" +
+	"\x04boot\x18\x03 \x01(\fR\x04boot\x12\x1b\n" +
+	"\tuptime_ms\x18\x04 \x01(\x03R\buptimeMs\"O\n" +
 	"\aSuspect\x12\x12\n" +
 	"\x04blob\x18\x01 \x01(\fR\x04blob\x12\x16\n" +
 	"\x06volume\x18\x02 \x01(\rR\x06volume\x12\x18\n" +

@@ -56,6 +56,7 @@ type cluster struct {
 	layout   atomic.Pointer[metapb.Layout]
 	operator *operator
 	bad      atomic.Uint64
+	report   *reporting
 
 	mu      sync.Mutex // guards clients
 	clients map[uint32]volumeAt
@@ -100,6 +101,7 @@ func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 	if err = c.serve(fatal); err != nil {
 		return c, err
 	}
+	c.report = newReporting(c, c.volume, c.number.Load, log.Named("reports"))
 	return c, c.enter(ctx)
 }
 
@@ -204,7 +206,7 @@ func (c *cluster) serve(fatal func(error)) (err error) {
 	c.operator = &operator{table: c.handlers(), coord: c.coord, remote: c.remote}
 	if c.coord != nil {
 		rpc.RegisterCoordinator(c.server, rpc.LocalCoordinator{
-			Coordinator: c.coord, Status: c.coordinatorReply, Confirm: c.coord.Confirm, Members: c.coord, Leader: c.leaderAddress,
+			Coordinator: c.coord, Status: c.coordinatorReply, Confirm: c.coord.Confirm, Members: c.coord, Reports: c.coord, Leader: c.leaderAddress,
 			Admin: leadingHere{c.operator},
 		})
 	}
@@ -294,6 +296,9 @@ func (c *cluster) awaitLayout(ctx context.Context) (*metapb.Layout, error) {
 func (c *cluster) Close() error {
 	c.cancel()
 	c.wg.Wait()
+	if c.report != nil {
+		c.report.Close()
+	}
 	var all []error
 	if m := c.meta.Load(); m != nil {
 		all = append(all, errs.Wrap("metaclient", m.Close()))
@@ -350,5 +355,6 @@ func (c *cluster) metadata() objects.Metadata {
 // badReplica counts and logs a replica that failed.
 func (c *cluster) badReplica(volume uint32, blob object.BlobID, err error) {
 	c.bad.Add(1)
+	c.report.Bad(volume, blob, err)
 	c.log.Debug("a replica failed", zap.Uint32("volume", volume), zap.Stringer("blob", blob), zap.Error(err))
 }

@@ -51,6 +51,7 @@ type storage struct {
 	log    *zap.Logger
 	cfg    *config.Config
 	bad    atomic.Uint64
+	report *reporting
 }
 
 // openStorage opens the volume, then the coordinator, and waits until it answers.
@@ -81,6 +82,7 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 		return s, err
 	}
 	s.volume.Start(runs{s.coord})
+	s.report = newReporting(s.coord, s.volume, func() uint32 { return volumeNumber }, log.Named("reports"))
 	s.checkPolicy(cfg)
 	return s, nil
 }
@@ -132,6 +134,9 @@ func (s *storage) Volume(number uint32) (objects.Volume, bool) {
 // Close stops in the reverse order of the start. Parts that were never opened are left out.
 func (s *storage) Close() error {
 	var all []error
+	if s.report != nil {
+		s.report.Close()
+	}
 	if s.meta != nil {
 		all = append(all, errs.Wrap("metaclient", s.meta.Close()))
 	}
@@ -162,6 +167,7 @@ func (s *storage) ready(context.Context) error { return s.coord.Ready() }
 // badReplica counts and logs a replica that failed.
 func (s *storage) badReplica(volume uint32, blob object.BlobID, err error) {
 	s.bad.Add(1)
+	s.report.Bad(volume, blob, err)
 	s.log.Warn("a replica failed", zap.Uint32("volume", volume), zap.Stringer("blob", blob), zap.Error(err))
 }
 

@@ -132,6 +132,7 @@ func (v *volumePart) samples() []telemetry.Sample {
 		gauge("free_bytes", "Free bytes of the file system.", float64(st.FreeBytes)),
 		gauge("full", "1 when writes are refused for lack of space.", full),
 		gauge("damaged_pieces", "Pieces of segments that cannot be read.", float64(st.Damaged)),
+		gauge("bad_blobs", "Blobs whose bytes fail their checksums and that wait for repair.", float64(st.Bad)),
 		gauge("horizon_epoch", "Epoch below which prepares are refused.", float64(st.Horizon)),
 		counter("prepares", "Blobs stored.", st.Prepares),
 		counter("deletes", "Blobs dropped.", st.Deletes),

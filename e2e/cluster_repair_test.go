@@ -1,0 +1,118 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+)
+
+// spoil flips a byte in the middle of what the node's volume holds of each body.
+func spoil(t *testing.T, n *harness.Node, bodies ...[]byte) {
+	t.Helper()
+	found := 0
+	require.NoError(t, filepath.WalkDir(n.Data, func(path string, d os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".seg") {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		for _, body := range bodies {
+			at := bytes.Index(content, body)
+			if at < 0 {
+				continue
+			}
+			found++
+			mid := at + len(body)/2
+			if _, err := f.WriteAt([]byte{content[mid] ^ 1}, int64(mid)); err != nil {
+				return err
+			}
+		}
+		return f.Close()
+	}))
+	require.Equal(t, len(bodies), found, "bodies in the segments")
+}
+
+// awaitNothingBad waits until no volume knows of a bad blob and no replica is missing.
+func awaitNothingBad(t *testing.T, c *harness.Cluster) {
+	t.Helper()
+	for i, n := range c.Nodes {
+		harness.Eventually(t, 20*time.Second, fmt.Sprintf("nothing bad on n%d", i+1), func() error {
+			if bad := metric(t, n, fmt.Sprintf(`minikv_volume_bad_blobs{volume="%d"}`, i+1)); bad != 0 {
+				return fmt.Errorf("%v bad blobs", bad)
+			}
+			return nil
+		})
+	}
+	awaitWhole(t, c.Nodes[0])
+}
+
+// flipped is a body as spoil leaves it.
+func flipped(body []byte) []byte {
+	b := bytes.Clone(body)
+	b[len(b)/2] ^= 1
+	return b
+}
+
+// TestClusterBitRot (I10): a byte of every blob on one volume is flipped, then on the next, then on the third. Every read is right, and
+// what a read met is repaired; what none met (other volumes were asked first) is flipped back. In the end each object has lost one
+// replica's bytes, and all of them are good again: they survive that the bytes of the two other volumes rot.
+func TestClusterBitRot(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	const objects = 12
+	body := func(i int) []byte { return noise(uint64(i), 50_000+30_000*i) }
+	var all [][]byte
+	for i := range objects {
+		all = append(all, body(i))
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), body(i)))
+	}
+	awaitWhole(t, c.Nodes[0])
+	readErrors := func(round int) float64 {
+		return metric(t, c.Nodes[round], fmt.Sprintf(`minikv_volume_read_errors_total{volume="%d"}`, round+1))
+	}
+	met := map[int]int{} // by whom an object is read first
+	for round, n := range c.Nodes {
+		spoil(t, n, all...)
+		before := readErrors(round)
+		var back [][]byte
+		for i := range objects {
+			require.True(t, bytes.Equal(body(i), get(t, c.Nodes[(round+1)%3].AWS(), bucket, fmt.Sprint(i))), "round %d, object %d", round, i)
+			if now := readErrors(round); now > before {
+				met[i], before = round, now
+			} else {
+				back = append(back, flipped(body(i)))
+			}
+		}
+		spoil(t, n, back...)
+		awaitNothingBad(t, c)
+	}
+	require.GreaterOrEqual(t, len(met), objects/2, "each object has a replica that is read first, unless that was slow for a while")
+	leader, _ := c.Roles()
+	require.GreaterOrEqual(t, metric(t, leader, "minikv_repair_copied_total"), float64(len(met)))
+	for round, n := range c.Nodes {
+		var rest [][]byte
+		for i, by := range met {
+			if by != round {
+				rest = append(rest, body(i))
+			}
+		}
+		spoil(t, n, rest...)
+	}
+	for i := range objects {
+		require.True(t, bytes.Equal(body(i), get(t, c.Nodes[0].AWS(), bucket, fmt.Sprint(i))), "object %d from its repaired replica", i)
+	}
+}
