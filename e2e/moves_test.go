@@ -1,0 +1,234 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
+	"minikv/internal/ops"
+)
+
+// traffic writes and reads keys of its own without a client's retries, and knows what must be there.
+type traffic struct {
+	t      *testing.T
+	bucket string
+	nodes  []*harness.Node
+	strict bool // a failed request fails the test
+
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+	ops  atomic.Int64
+	errs atomic.Int64
+
+	mu    sync.Mutex
+	known map[string]uint64 // key: seed of its bytes; only what was acknowledged and is not being written
+}
+
+func startTraffic(t *testing.T, bucket string, strict bool, nodes ...*harness.Node) *traffic {
+	ctx, cancel := context.WithCancel(t.Context())
+	x := &traffic{t: t, bucket: bucket, nodes: nodes, strict: strict, stop: cancel, known: map[string]uint64{}}
+	t.Cleanup(x.end)
+	for w := range 4 {
+		x.wg.Go(func() { x.write(ctx, w) })
+	}
+	return x
+}
+
+func (x *traffic) end() {
+	x.stop()
+	x.wg.Wait()
+}
+
+func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
+
+func bytesOf(seed uint64) []byte { return noise(seed, int(seed%60_000)+1) }
+
+func (x *traffic) failed(what string, err error) {
+	x.errs.Add(1)
+	if x.strict {
+		x.t.Errorf("%s: %v", what, err)
+	}
+}
+
+// write goes round over a few keys of its own: overwrite, read back, and now and then something large.
+func (x *traffic) write(ctx context.Context, w int) {
+	r := rand.New(rand.NewPCG(1, uint64(w)))
+	for i := 0; ctx.Err() == nil; i++ {
+		n := x.nodes[r.IntN(len(x.nodes))]
+		client := n.AWS(once)
+		key, seed := fmt.Sprintf("t%d/%d", w, i%40), r.Uint64()
+		body := bytesOf(seed)
+		if i%25 == 0 {
+			key, body = fmt.Sprintf("big%d/%d", w, i%2), noise(seed, 5<<20)
+		}
+		x.mu.Lock()
+		old, had := x.known[key]
+		delete(x.known, key)
+		x.mu.Unlock()
+		if had {
+			if got, err := x.get(client, key); err != nil {
+				x.failed("GET "+key, err)
+			} else if !bytes.Equal(got, x.want(key, old)) {
+				x.t.Errorf("%s has other bytes", key)
+			}
+		}
+		if err := putKey(context.WithoutCancel(ctx), client, x.bucket, key, body); err != nil {
+			x.failed("PUT "+key, err)
+			continue
+		}
+		x.ops.Add(1)
+		x.mu.Lock()
+		x.known[key] = seed
+		x.mu.Unlock()
+	}
+}
+
+func (x *traffic) want(key string, seed uint64) []byte {
+	if key[0] == 'b' {
+		return noise(seed, 5<<20)
+	}
+	return bytesOf(seed)
+}
+
+func (x *traffic) get(client *s3.Client, key string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(x.t.Context(), 30*time.Second)
+	defer cancel()
+	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &x.bucket, Key: aws.String(key)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = out.Body.Close() }()
+	var b bytes.Buffer
+	_, err = b.ReadFrom(out.Body)
+	return b.Bytes(), err
+}
+
+// verify reads everything that was acknowledged.
+func (x *traffic) verify(n *harness.Node) {
+	x.t.Helper()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for key, seed := range x.known {
+		var got []byte
+		harness.Eventually(x.t, 20*time.Second, key, func() (err error) {
+			got, err = x.get(n.AWS(), key)
+			return err
+		})
+		if !bytes.Equal(got, x.want(key, seed)) {
+			x.t.Errorf("%s has other bytes", key)
+		}
+	}
+}
+
+func volumesByNode(t *testing.T, n *harness.Node) map[string]ops.NodeVolume {
+	t.Helper()
+	var a ops.NodeListAnswer
+	harness.Eventually(t, 20*time.Second, "node list", func() error {
+		a = ops.NodeListAnswer{}
+		return n.Operate("node/list", ops.None{}, &a)
+	})
+	out := map[string]ops.NodeVolume{}
+	for _, v := range a.Volumes {
+		out[v.Node] = v
+	}
+	return out
+}
+
+func operate(t *testing.T, n *harness.Node, name string, request any) (a ops.RebalanceAnswer) {
+	t.Helper()
+	harness.Eventually(t, 20*time.Second, name, func() error {
+		a = ops.RebalanceAnswer{}
+		return n.Operate(name, request, &a)
+	})
+	return a
+}
+
+func awaitVolumes(t *testing.T, n *harness.Node, what string, ok func(map[string]ops.NodeVolume) bool) {
+	t.Helper()
+	harness.Eventually(t, 90*time.Second, what, func() error {
+		if all := volumesByNode(t, n); !ok(all) {
+			return fmt.Errorf("%+v; %+v", all, operate(t, n, "rebalance/status", ops.None{}))
+		}
+		return nil
+	})
+}
+
+func awaitRepaired(t *testing.T, n *harness.Node) {
+	t.Helper()
+	harness.Eventually(t, 60*time.Second, "every replica is there", func() error {
+		st, err := n.Status()
+		if err == nil && st.UnderReplicated != 0 {
+			err = fmt.Errorf("%+v", st)
+		}
+		return err
+	})
+}
+
+// TestClusterGrowsAndShrinks: 3 volumes become 5, shards are spread, 2 are drained and removed, all under load of which no request
+// fails; afterwards each replica alone has every byte.
+func TestClusterGrowsAndShrinks(t *testing.T) {
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "24"}})
+	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
+	x := startTraffic(t, n1.Bucket(t), true, n1, n2, n3)
+	v4, v5 := f.Join("v4", "volume"), f.Join("v5", "volume")
+	awaitVolumes(t, n1, "5 volumes", func(all map[string]ops.NodeVolume) bool {
+		return len(all) == 5 && all["v4"].State == "in" && all["v5"].Health == "up"
+	})
+	all := volumesByNode(t, n2)
+	require.Zero(t, all["v4"].Shards, "a new volume gets nothing before it is asked for")
+	require.Equal(t, 24, all["n1"].Shards)
+	var refused ops.NodeListAnswer
+	require.ErrorContains(t, n1.Operate("node/remove", ops.NodeRequest{Node: "n1"}, &refused), "drain it first")
+
+	operate(t, n1, "rebalance/start", ops.None{})
+	awaitVolumes(t, n1, "the shards are spread", func(all map[string]ops.NodeVolume) bool {
+		return all["v4"].Shards > 0 && all["v5"].Shards > 0 && operate(t, n2, "rebalance/status", ops.None{}).State == "idle"
+	})
+	spread := operate(t, n3, "rebalance/status", ops.None{})
+	t.Logf("spread: %+v", spread)
+	require.EqualValues(t, 100, spread.Percent)
+
+	for _, name := range []string{"n1", "n2"} {
+		require.NoError(t, n3.Operate("node/drain", ops.NodeRequest{Node: name}, &refused))
+	}
+	require.ErrorContains(t, n3.Operate("node/drain", ops.NodeRequest{Node: "n3"}, &refused), "replicas")
+	awaitVolumes(t, n1, "two nodes are empty", func(all map[string]ops.NodeVolume) bool {
+		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards == 24 && all["v4"].Shards == 24 && all["v5"].Shards == 24
+	})
+	for _, name := range []string{"n1", "n2"} {
+		require.NoError(t, n3.Operate("node/remove", ops.NodeRequest{Node: name}, &refused))
+	}
+	x.end()
+	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
+	require.Greater(t, x.ops.Load(), int64(100))
+	awaitRepaired(t, n1)
+	alone(t, x, n1, n3, v4, v5)
+}
+
+// alone reads everything from each of the volumes while the others are dead.
+func alone(t *testing.T, x *traffic, through *harness.Node, volumes ...*harness.Node) {
+	t.Helper()
+	for _, only := range volumes {
+		for _, v := range volumes {
+			if v != only {
+				v.Kill()
+			}
+		}
+		x.verify(through)
+		for _, v := range volumes {
+			if v != only {
+				v.Run()
+			}
+		}
+	}
+}
