@@ -35,6 +35,7 @@ type inproc struct {
 	URL     string
 	volume  *countingVolume
 	gateway *gateway.Server
+	instead objects.Volume // of volume; nil: none
 }
 
 const (
@@ -42,7 +43,10 @@ const (
 	otherKey, otherSecret   = "AKOTHER", "other-secret"
 )
 
-func startInproc(t *testing.T) *inproc {
+func startInproc(t *testing.T) *inproc { return startInprocOver(t, nil) }
+
+// startInprocOver has another volume instead, if it is not nil.
+func startInprocOver(t *testing.T, instead objects.Volume) *inproc {
 	t.Helper()
 	log := zaptest.NewLogger(t, zaptest.Level(zap.ErrorLevel))
 	cfg := coordinator.Config{
@@ -66,7 +70,7 @@ func startInproc(t *testing.T) *inproc {
 	vol, err := volume.Open("/volume", volume.Config{Store: store.Options{FS: vfs.NewMem(), Reserve: -1, Ballast: -1}})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = vol.Close() })
-	p := &inproc{t: t, volume: &countingVolume{Server: vol}}
+	p := &inproc{t: t, volume: &countingVolume{Server: vol}, instead: instead}
 	objs := objects.New(meta, p, objects.Options{})
 	t.Cleanup(objs.Close)
 	p.gateway, err = gateway.New(gateway.Config{Objects: objs, Log: log, Directory: iam.NewDirectory([]iam.User{
@@ -89,7 +93,12 @@ func startInproc(t *testing.T) *inproc {
 }
 
 // Volume implements objects.Volumes.
-func (p *inproc) Volume(n uint32) (objects.Volume, bool) { return p.volume, n == 1 }
+func (p *inproc) Volume(n uint32) (objects.Volume, bool) {
+	if p.instead != nil {
+		return p.instead, n == 1
+	}
+	return p.volume, n == 1
+}
 
 func (p *inproc) client(key, secret string) *s3.Client {
 	return s3.New(s3.Options{

@@ -5,6 +5,7 @@ import (
 
 	"minikv/internal/digest"
 	"minikv/internal/errs"
+	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
 
@@ -56,6 +57,9 @@ func (o *Objects) copyPart(ctx context.Context, req *CopyPartRequest, own digest
 	}
 	if off > src.Size || n > src.Size-off {
 		return nil, errs.E("objects.CopyPart", errs.Invalid, "the range ends past the source's %d bytes", src.Size)
+	}
+	if n > object.PartBytesMax { // before it is read for its digests
+		return nil, errs.E("objects.CopyPart", errs.EntityTooLarge, "%d bytes of the source; a part has at most %d", n, uint64(object.PartBytesMax))
 	}
 	made, ok := src.recorded(off, n, own)
 	if !ok {
@@ -114,8 +118,12 @@ func (obj *Object) partAt(off, n uint64) *metapb.PartRow {
 	return nil
 }
 
-// sums reads a range once for its MD5 and a checksum.
+// sums reads a range once for its MD5 and a checksum; at most as much as a part has, since the client waits.
 func (obj *Object) sums(ctx context.Context, off, n uint64, own digest.Algorithm) (digest.Sums, error) {
+	if n > object.PartBytesMax {
+		return digest.Sums{}, errs.E("objects.sums", errs.InvalidRequest,
+			"The specified copy source is larger than the maximum allowable size for a copy source: %d", uint64(object.PartBytesMax))
+	}
 	r, err := obj.Range(ctx, off, n)
 	if err != nil {
 		return digest.Sums{}, err
