@@ -1,7 +1,9 @@
 package store
 
 import (
+	"cmp"
 	"context"
+	"slices"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -219,6 +221,8 @@ func (r *replay) control(data []byte, to index.State) error {
 // it came from; those with nothing else in them go. See the third invariant of the package.
 func (st *Store) salvage(r *replay) error {
 	ctx := context.Background()
+	// The latest first: a prepare that failed may have left whole bytes, and others been acknowledged under the same id since.
+	slices.SortFunc(r.tail, func(a, b tailRecord) int { return cmp.Compare(b.h.Sequence, a.h.Sequence) })
 	var last [2]*group // of each log; an earlier group is on disk before a later one
 	for _, t := range r.tail {
 		g, err := st.copyRecord(ctx, r, t)
