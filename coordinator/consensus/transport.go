@@ -1,10 +1,7 @@
 package consensus
 
 import (
-	"time"
-
 	"github.com/hashicorp/raft"
-	"go.uber.org/zap"
 
 	"minikv/internal/errs"
 )
@@ -14,30 +11,6 @@ func NewEmbeddedTransport(addr raft.ServerAddress) raft.Transport {
 	_, t := raft.NewInmemTransport(addr)
 	return t
 }
-
-const (
-	networkPool    = 3
-	networkTimeout = 10 * time.Second
-)
-
-// NewNetworkTransport carries Raft over stream, whose connections are authenticated. Heartbeats go through Raft's main loop.
-func NewNetworkTransport(stream raft.StreamLayer, log *zap.Logger) raft.Transport {
-	return &networkTransport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: newRaftLogger(log, false), MsgpackUseNewTimeFormat: true,
-	})}
-}
-
-// networkTransport overrides one method, and embeds the pointer so that pre-vote and Close survive: the heartbeat fast path
-// runs beside Raft's main loop and races with a change of term there.
-type networkTransport struct{ *raft.NetworkTransport }
-
-// SetHeartbeatHandler ignores the fast path.
-func (*networkTransport) SetHeartbeatHandler(func(raft.RPC)) {}
-
-var (
-	_ raft.WithPreVote = (*networkTransport)(nil)
-	_ raft.WithClose   = (*networkTransport)(nil)
-)
 
 // assertWrapped checks at every start what a wrapper may silently lose: pre-vote, and consecutive indexes.
 func assertWrapped(t raft.Transport, l raft.LogStore) error {
