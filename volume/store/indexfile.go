@@ -211,7 +211,7 @@ func mapIndex(f vfs.File, c *cut) (*index.Base, error) {
 // loadIndex opens the index file if it is there and fits the segments; a nil cut means that the segments must be read. Only one of a newer
 // format is an error.
 func (st *Store) loadIndex(files []*segment.File) (*cut, error) {
-	f, err := st.o.FS.Open(st.o.FS.PathJoin(st.dir, indexName))
+	f, err := vfs.OpenFile(st.o.FS, st.o.FS.PathJoin(st.dir, indexName), os.O_RDONLY, 0) // a file that can be mapped
 	if vfs.IsNotExist(err) {
 		return nil, nil
 	}

@@ -320,9 +320,9 @@ func (l *log) due() time.Time {
 	return time.Time{}
 }
 
-// finish ends the log: what it wrote is certified and nothing follows.
+// finish ends the log: what it wrote is certified, unless that was done, and nothing follows.
 func (l *log) finish() {
-	if l.active != nil {
+	if l.active != nil && (l.uncertain || l.active.Synced() < l.active.Pos()) {
 		l.certify(record.Clean)
 	}
 }
