@@ -115,6 +115,8 @@ func (codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case *inFrame:
 		return m.unmarshal(data)
+	case *inFrames:
+		return m.unmarshal(data)
 	case proto.Message:
 		if len(data) == 1 {
 			return proto.Unmarshal(data[0].ReadOnlyData(), m)

@@ -99,7 +99,7 @@ func knock(t *testing.T, conn *grpc.ClientConn, method string) codes.Code {
 	}
 	var m any = &coordpb.StatusRequest{}
 	switch method {
-	case methodPrepare:
+	case methodPrepare, methodSmall:
 		f := newOutFrame(0)
 		f.seal(frameHeader{id: blobID(1)}, 0, 0)
 		m = f

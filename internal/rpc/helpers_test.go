@@ -110,6 +110,7 @@ type memVolume struct {
 	calls atomic.Int64
 	// before runs at the start of each call, if set.
 	before func(ctx context.Context) error
+	refuse map[object.BlobID]error // prepares of these
 }
 
 func newMemVolume() *memVolume {
@@ -134,6 +135,9 @@ func (v *memVolume) Prepare(ctx context.Context, id object.BlobID, ep object.Epo
 	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if err := v.refuse[id]; err != nil {
+		return false, err
+	}
 	v.blobs[id] = all
 	v.infos[id] = object.BlobInfo{ID: id, Length: int64(len(all)), State: object.BlobPrepared, Epochs: ep}
 	return true, nil

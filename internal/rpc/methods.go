@@ -13,6 +13,7 @@ const (
 	coordinatorService = "minikv.coordinator.v1.Coordinator"
 
 	methodPrepare = "/" + volumeService + "/Prepare"
+	methodSmall   = "/" + volumeService + "/PrepareSmall"
 	methodReadAt  = "/" + volumeService + "/ReadAt"
 	methodCommit  = "/" + volumeService + "/Commit"
 	methodAbort   = "/" + volumeService + "/Abort"
@@ -51,6 +52,7 @@ const (
 // rules is the one table of methods. Volumes read, list and prepare on one another to repair and to move shards.
 var rules = map[string]rule{
 	methodPrepare: {roles: gateway | volume | coordinator, timeout: 30 * time.Second, idempotent: true},
+	methodSmall:   {roles: gateway | volume | coordinator, timeout: 30 * time.Second, idempotent: true},
 	methodReadAt:  {roles: gateway | volume | coordinator, timeout: 30 * time.Second, idempotent: true},
 	methodCommit:  {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodAbort:   {roles: gateway, timeout: 10 * time.Second, idempotent: true},

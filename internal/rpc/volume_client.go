@@ -17,8 +17,9 @@ import (
 // VolumeClient is a volume of another node. For concurrent use. Its errors have the kinds of volume.Server's, and errs.Unavailable,
 // errs.Timeout and errs.AccessDenied where the call did not get through; after those a change may have been made or not.
 type VolumeClient struct {
-	peer *Peer
-	ref  VolumeRef
+	peer  *Peer
+	ref   VolumeRef
+	small sharing
 }
 
 // NewVolumeClient names a volume at host:port on the given node; an empty node is not checked.
@@ -48,6 +49,13 @@ func (c *VolumeClient) Prepare(ctx context.Context, id object.BlobID, ep object.
 		return false, errs.E(opOf(methodPrepare), errs.EntityTooLarge, "a blob of %d bytes", total)
 	}
 	h := frameHeader{id: id, epochs: ep, total: uint32(total)}
+	if total <= smallMax {
+		return c.small.prepare(ctx, c, h, data)
+	}
+	return c.prepareAlone(ctx, h, data)
+}
+
+func (c *VolumeClient) prepareAlone(ctx context.Context, h frameHeader, data [][]byte) (bool, error) {
 	durable, r, err := c.prepare(ctx, h, data)
 	if worthAnother(ctx, methodPrepare, err, r) {
 		durable, _, err = c.prepare(ctx, h, data)
@@ -71,6 +79,11 @@ func (c *VolumeClient) prepare(ctx context.Context, h frameHeader, data [][]byte
 			break
 		}
 	}
+	return k.prepared(err)
+}
+
+// prepared ends the sending, unless err did, and takes the answer.
+func (k *call) prepared(err error) (bool, remote, error) {
 	var reply volumepb.PrepareReply
 	if err == nil {
 		err = k.stream.CloseSend()

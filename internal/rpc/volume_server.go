@@ -52,6 +52,7 @@ var volumeDesc = grpc.ServiceDesc{
 	},
 	Streams: []grpc.StreamDesc{
 		{StreamName: "Prepare", ClientStreams: true, Handler: streamOf((*volumeServer).prepareStream)},
+		{StreamName: "PrepareSmall", ClientStreams: true, Handler: streamOf((*volumeServer).prepareSmallStream)},
 		{StreamName: "ReadAt", ServerStreams: true, Handler: streamOf((*volumeServer).readAt)},
 	},
 }

@@ -1401,9 +1401,10 @@ const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"CheckReply\x12\x1a\n" +
 	"\bverdicts\x18\x01 \x01(\fR\bverdicts\x12\x1c\n" +
-	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xe5\x05\n" +
+	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xae\x06\n" +
 	"\x06Volume\x12D\n" +
-	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12B\n" +
+	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12G\n" +
+	"\fPrepareSmall\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply\x12B\n" +
 	"\x06ReadAt\x12\x1d.minikv.volume.v1.ReadRequest\x1a\x17.minikv.volume.v1.Frame0\x01\x12;\n" +
 	"\x06Commit\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12:\n" +
 	"\x05Abort\x12\x19.minikv.volume.v1.BlobIDs\x1a\x16.minikv.volume.v1.Done\x12;\n" +
@@ -1454,29 +1455,31 @@ var file_volume_proto_depIdxs = []int32{
 	14, // 1: minikv.volume.v1.FetchRequest.sources:type_name -> minikv.volume.v1.FetchSource
 	16, // 2: minikv.volume.v1.FetchReply.results:type_name -> minikv.volume.v1.FetchResult
 	0,  // 3: minikv.volume.v1.Volume.Prepare:input_type -> minikv.volume.v1.Frame
-	2,  // 4: minikv.volume.v1.Volume.ReadAt:input_type -> minikv.volume.v1.ReadRequest
-	3,  // 5: minikv.volume.v1.Volume.Commit:input_type -> minikv.volume.v1.BlobIDs
-	3,  // 6: minikv.volume.v1.Volume.Abort:input_type -> minikv.volume.v1.BlobIDs
-	3,  // 7: minikv.volume.v1.Volume.Delete:input_type -> minikv.volume.v1.BlobIDs
-	5,  // 8: minikv.volume.v1.Volume.List:input_type -> minikv.volume.v1.ListRequest
-	8,  // 9: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
-	10, // 10: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
-	12, // 11: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
-	17, // 12: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
-	7,  // 13: minikv.volume.v1.Volume.Fence:input_type -> minikv.volume.v1.FenceRequest
-	1,  // 14: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
-	0,  // 15: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
-	4,  // 16: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
-	4,  // 17: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
-	4,  // 18: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
-	6,  // 19: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
-	9,  // 20: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
-	11, // 21: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
-	15, // 22: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
-	18, // 23: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
-	4,  // 24: minikv.volume.v1.Volume.Fence:output_type -> minikv.volume.v1.Done
-	14, // [14:25] is the sub-list for method output_type
-	3,  // [3:14] is the sub-list for method input_type
+	0,  // 4: minikv.volume.v1.Volume.PrepareSmall:input_type -> minikv.volume.v1.Frame
+	2,  // 5: minikv.volume.v1.Volume.ReadAt:input_type -> minikv.volume.v1.ReadRequest
+	3,  // 6: minikv.volume.v1.Volume.Commit:input_type -> minikv.volume.v1.BlobIDs
+	3,  // 7: minikv.volume.v1.Volume.Abort:input_type -> minikv.volume.v1.BlobIDs
+	3,  // 8: minikv.volume.v1.Volume.Delete:input_type -> minikv.volume.v1.BlobIDs
+	5,  // 9: minikv.volume.v1.Volume.List:input_type -> minikv.volume.v1.ListRequest
+	8,  // 10: minikv.volume.v1.Volume.Stat:input_type -> minikv.volume.v1.StatRequest
+	10, // 11: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
+	12, // 12: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
+	17, // 13: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
+	7,  // 14: minikv.volume.v1.Volume.Fence:input_type -> minikv.volume.v1.FenceRequest
+	1,  // 15: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
+	1,  // 16: minikv.volume.v1.Volume.PrepareSmall:output_type -> minikv.volume.v1.PrepareReply
+	0,  // 17: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
+	4,  // 18: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
+	4,  // 19: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
+	4,  // 20: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
+	6,  // 21: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
+	9,  // 22: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
+	11, // 23: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
+	15, // 24: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
+	18, // 25: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
+	4,  // 26: minikv.volume.v1.Volume.Fence:output_type -> minikv.volume.v1.Done
+	15, // [15:27] is the sub-list for method output_type
+	3,  // [3:15] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
