@@ -37,6 +37,7 @@ type Node struct {
 	close  sync.Once
 	closed error
 
+	backing  sync.Mutex // held while a backup is made
 	changing sync.Mutex // held while members are changed: judged, then done
 
 	failMu sync.Mutex
@@ -82,6 +83,9 @@ func (n *Node) openStores() error {
 	if n.id, err = openIncarnation(o.FS, o.Dir); err != nil {
 		return err
 	}
+	if err = n.removeBackup(); err != nil {
+		return err
+	}
 	n.snaps, err = openSnapshots(o.FS, o.FS.PathJoin(o.Dir, snapshotDir))
 	if err != nil {
 		return err
@@ -117,6 +121,9 @@ func (n *Node) startRaft() error {
 		}
 	}
 	if err := assertWrapped(trans, n.log); err != nil {
+		return err
+	}
+	if err := n.rehome(trans.LocalAddr()); err != nil {
 		return err
 	}
 	conf := n.raftConfig()

@@ -129,6 +129,20 @@ func (s *snapshotStore) readMeta(id string) (*raft.SnapshotMeta, error) {
 	return m, nil
 }
 
+// setMembers replaces the group that a snapshot names.
+func (s *snapshotStore) setMembers(id string, servers ...raft.Server) error {
+	m, err := s.readMeta(id)
+	if err != nil {
+		return err
+	}
+	m.Configuration = raft.Configuration{Servers: servers}
+	b, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return writeSealed(s.fs, s.fs.PathJoin(s.dir, id, snapshotMeta), snapshotMagic, b)
+}
+
 // Open streams a snapshot as tar. It stays until the reader is closed.
 func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	const op = "consensus.snapshotStore.Open"

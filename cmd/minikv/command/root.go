@@ -78,8 +78,16 @@ func newRoot(e *env) *cobra.Command {
 	}
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(e), newPut(e), newGet(e), newDelete(e), newRange(e), newBatch(e), newStatus(e), newNode(e), newRebalance(e),
-		newRaft(e), newVolume(e), newCert(e), newVersion(e))
+	root.AddCommand(
+		newServe(e), newPut(e), newGet(e), newDelete(e), newRange(e), newBatch(e),
+		newStatus(e),
+		newNode(e),
+		newRebalance(e),
+		newRaft(e),
+		newBackup(e),
+		newRestore(e),
+		newVolume(e), newCert(e), newVersion(e),
+	)
 	return root
 }
 

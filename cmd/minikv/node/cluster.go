@@ -339,6 +339,7 @@ func (c *cluster) handlers() ops.Table {
 	all := append(statusOps(c, c.cfg), nodeOps(c.coord)...)
 	if c.coord != nil {
 		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
+		all = append(all, backupOps(c.coord)...)
 	}
 	return ops.NewTable(all...)
 }

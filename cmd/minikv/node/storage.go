@@ -157,7 +157,10 @@ func (s *storage) metadata() objects.Metadata { return s.meta }
 // operations are those of internal/ops; each topic gives its handlers.
 func (s *storage) operations() ops.Caller {
 	return &operator{coord: s.coord, table: ops.NewTable(slices.Concat(
-		statusOps(s, s.cfg), raftGroup{coord: s.coord, cfg: s.cfg}.handlers(), nodeOps(s.coord),
+		statusOps(s, s.cfg),
+		raftGroup{coord: s.coord, cfg: s.cfg}.handlers(),
+		nodeOps(s.coord),
+		backupOps(s.coord),
 	)...)}
 }
 
