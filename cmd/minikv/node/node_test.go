@@ -214,7 +214,7 @@ func TestMetricsStatusAndSecrets(t *testing.T) {
 	require.Equal(t, 200, status)
 	for _, name := range []string{
 		"minikv_build_info", "minikv_coordinator_ready 1", "minikv_raft_applied_index", `minikv_volume_blobs{volume="1"} 1`,
-		`minikv_volume_prepares_total{volume="1"} 1`, `minikv_rest_request_seconds_count{operation="put",status="200"} 1`, "go_goroutines",
+		`minikv_volume_prepares_total{volume="1"} 1`, `minikv_rest_request_seconds_count{operation="put",status="200"} 1`, `minikv_volume_scrub_running{volume="1"}`, `minikv_volume_dead_bytes{volume="1"} 0`, "go_goroutines",
 	} {
 		require.Contains(t, text, name)
 	}

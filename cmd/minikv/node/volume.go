@@ -118,11 +118,7 @@ func (v *volumePart) samples() []telemetry.Sample {
 	counter := func(name, help string, value int64) telemetry.Sample {
 		return telemetry.Sample{Name: "minikv_volume_" + name + "_total", Help: help, Counter: true, Value: float64(value), Labels: labels}
 	}
-	full := 0.0
-	if st.Full {
-		full = 1
-	}
-	return []telemetry.Sample{
+	return append(upkeep(&st, gauge, counter),
 		gauge("blobs", "Blobs that are alive.", float64(st.Blobs)),
 		gauge("bytes", "Bytes of the blobs that are alive.", float64(st.Bytes)),
 		gauge("index_entries", "Entries of the index.", float64(st.Entries)),
@@ -130,7 +126,7 @@ func (v *volumePart) samples() []telemetry.Sample {
 		gauge("segments", "Segment files.", float64(st.Segments)),
 		gauge("segment_bytes", "Bytes of the segment files.", float64(st.SegmentBytes)),
 		gauge("free_bytes", "Free bytes of the file system.", float64(st.FreeBytes)),
-		gauge("full", "1 when writes are refused for lack of space.", full),
+		gauge("full", "1 when writes are refused for lack of space.", one(st.Full)),
 		gauge("damaged_pieces", "Pieces of segments that cannot be read.", float64(st.Damaged)),
 		gauge("bad_blobs", "Blobs whose bytes fail their checksums and that wait for repair.", float64(st.Bad)),
 		gauge("horizon_epoch", "Epoch below which prepares are refused.", float64(st.Horizon)),
@@ -146,7 +142,7 @@ func (v *volumePart) samples() []telemetry.Sample {
 		counter("collector_asked", "Blobs that the collector asked about.", done.Asked),
 		counter("collector_dropped", "Orphans that the collector dropped.", done.Dropped),
 		counter("collector_relearned", "Blobs whose lost commit hint was learned again.", done.Relearned),
-	}
+	)
 }
 
 // status is the volume's part of /admin/status.
