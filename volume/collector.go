@@ -65,9 +65,9 @@ func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err er
 	below := max(horizon, s.NewestEpoch()+1-min(s.cfg.RelearnAfter, s.NewestEpoch()+1))
 	var after object.BlobID
 	for {
-		page := s.ListPrepared(after, pageBlobs, below)
+		page, err := s.ListPrepared(after, pageBlobs, below)
 		if len(page) == 0 {
-			return done, nil
+			return done, errs.Wrap(op, err)
 		}
 		after = page[len(page)-1].ID
 		some, err := s.settle(ctx, runs, page)
@@ -85,7 +85,10 @@ func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err er
 func (s *Server) sweep(ctx context.Context, runs Runs, horizon uint64) (done Collected, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
-	page := s.ListCommitted(s.swept, pageBlobs, horizon)
+	page, err := s.ListCommitted(s.swept, pageBlobs, horizon)
+	if err != nil {
+		return done, err
+	}
 	if len(page) == 0 {
 		s.swept = object.BlobID{}
 		return done, nil

@@ -208,7 +208,7 @@ func (v *memVolume) Stat(id object.BlobID) (object.BlobInfo, error) {
 	return in, nil
 }
 
-func (v *memVolume) List(object.BlobID, int) []object.BlobInfo {
+func (v *memVolume) List(object.BlobID, int) ([]object.BlobInfo, error) {
 	v.calls.Add(1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -216,23 +216,24 @@ func (v *memVolume) List(object.BlobID, int) []object.BlobInfo {
 	for _, in := range v.infos {
 		out = append(out, in)
 	}
-	return out
+	return out, nil
 }
 
 func (v *memVolume) ListShard(_, _ int, after object.BlobID, limit int) ([]object.BlobInfo, error) {
-	return v.List(after, limit), nil
+	return v.List(after, limit)
 }
 
 func (v *memVolume) Fence(ctx context.Context, _, _ uint32, _ uint64) error { return v.enter(ctx) }
 
-func (v *memVolume) ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo {
+func (v *memVolume) ListPrepared(after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error) {
 	var out []object.BlobInfo
-	for _, in := range v.List(after, limit) {
+	all, err := v.List(after, limit)
+	for _, in := range all {
 		if in.State == object.BlobPrepared && in.Epochs.Cluster < below {
 			out = append(out, in)
 		}
 	}
-	return out
+	return out, err
 }
 
 // memCoordinator answers as its functions say.

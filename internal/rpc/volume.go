@@ -22,11 +22,11 @@ type Volume interface {
 	Abort(ctx context.Context, ids ...object.BlobID) error
 	Delete(ctx context.Context, ids ...object.BlobID) error
 	Stat(id object.BlobID) (object.BlobInfo, error)
-	// List gives up to limit living blobs after the given one; fewer mean the end.
-	List(after object.BlobID, limit int) []object.BlobInfo
+	// List gives up to limit living blobs after the given one; fewer mean the end. What cannot be read is an error.
+	List(after object.BlobID, limit int) ([]object.BlobInfo, error)
 	// ListPrepared is List of blobs that are not committed and whose epoch is below the given one.
-	ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo
-	// ListShard is List of the blobs of one of so many shards; what cannot be read is an error.
+	ListPrepared(after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error)
+	// ListShard is List of the blobs of one of so many shards.
 	ListShard(shard, shards int, after object.BlobID, limit int) ([]object.BlobInfo, error)
 	// Fence refuses prepares of the shard by older epochs from now on, and waits for those that run.
 	Fence(ctx context.Context, shard, shards uint32, epoch uint64) error

@@ -239,14 +239,21 @@ func (s *volumeServer) list(ctx context.Context, m *volumepb.ListRequest) (*volu
 	if m.Limit == 0 || m.Limit > listMax {
 		return nil, errs.E("rpc.List", errs.Invalid, "a page of %d blobs", m.Limit)
 	}
-	if m.Shards > 0 {
-		page, err := v.Volume.ListShard(int(m.Shard), int(m.Shards), after, int(m.Limit))
-		return &volumepb.ListPage{Packed: packInfos(page)}, err
+	page, err := listPage(v.Volume, m, after)
+	if err != nil {
+		return nil, err
 	}
-	if m.Prepared {
-		return &volumepb.ListPage{Packed: packInfos(v.Volume.ListPrepared(after, int(m.Limit), m.Below))}, nil
+	return &volumepb.ListPage{Packed: packInfos(page)}, nil
+}
+
+func listPage(v Volume, m *volumepb.ListRequest, after object.BlobID) ([]object.BlobInfo, error) {
+	switch {
+	case m.Shards > 0:
+		return v.ListShard(int(m.Shard), int(m.Shards), after, int(m.Limit))
+	case m.Prepared:
+		return v.ListPrepared(after, int(m.Limit), m.Below)
 	}
-	return &volumepb.ListPage{Packed: packInfos(v.Volume.List(after, int(m.Limit)))}, nil
+	return v.List(after, int(m.Limit))
 }
 
 func (s *volumeServer) fence(ctx context.Context, m *volumepb.FenceRequest) (*volumepb.Done, error) {

@@ -306,31 +306,34 @@ func infoOf(e *index.Entry) object.BlobInfo {
 }
 
 // List gives up to limit living blobs after the given one, in the order of the ids' hashes; the zero id begins at the start. Fewer
-// than limit mean the end. Shard epochs are left out (see Stat).
-func (st *Store) List(after object.BlobID, limit int) []object.BlobInfo {
-	return st.list(after, limit, func(*index.Entry) bool { return true })
+// than limit mean the end. Shard epochs are left out (see Stat). Errors: errs.Unavailable when the index cannot be read, or the volume
+// is closed; there are no blobs then.
+func (st *Store) List(after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	return st.list("store.List", after, limit, func(*index.Entry) bool { return true })
 }
 
 // ListPrepared is List of blobs that are not committed and whose epoch is below the given one.
-func (st *Store) ListPrepared(after object.BlobID, limit int, below uint64) []object.BlobInfo {
-	return st.list(after, limit, func(e *index.Entry) bool { return e.State() == index.Prepared && uint64(e.Epoch) < below })
+func (st *Store) ListPrepared(after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error) {
+	return st.list("store.ListPrepared", after, limit, func(e *index.Entry) bool { return e.State() == index.Prepared && uint64(e.Epoch) < below })
 }
 
 // ListCommitted is List of blobs that are committed and whose epoch is below the given one.
-func (st *Store) ListCommitted(after object.BlobID, limit int, below uint64) []object.BlobInfo {
-	return st.list(after, limit, func(e *index.Entry) bool { return e.State() == index.Committed && uint64(e.Epoch) < below })
+func (st *Store) ListCommitted(after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error) {
+	return st.list("store.ListCommitted", after, limit, func(e *index.Entry) bool { return e.State() == index.Committed && uint64(e.Epoch) < below })
 }
 
-func (st *Store) list(after object.BlobID, limit int, want func(*index.Entry) bool) []object.BlobInfo {
+func (st *Store) list(op string, after object.BlobID, limit int, want func(*index.Entry) bool) ([]object.BlobInfo, error) {
 	var infos []object.BlobInfo
-	err := st.index.Scan(after, func(e *index.Entry) bool {
-		if e.State() < index.Dropped && want(e) {
+	err := st.scanLiving(after, func(e *index.Entry) bool {
+		if want(e) {
 			infos = append(infos, infoOf(e))
 		}
 		return len(infos) < limit
 	})
-	st.indexError(err)
-	return infos
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	return infos, nil
 }
 
 // SetHorizon makes the store refuse prepares of older epochs from now on. The horizon never falls. Control records carry it, so what

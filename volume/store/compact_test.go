@@ -177,7 +177,7 @@ func TestTidyingDoesNotWaitForCompaction(t *testing.T) {
 		t.Fatal("tidying waits for compaction")
 	}
 	for range 2 {
-		if got := st.List(object.BlobID{}, 1000); len(got) != 1 || got[0].ID != testID(190) {
+		if got := page(t)(st.List(object.BlobID{}, 1000)); len(got) != 1 || got[0].ID != testID(190) {
 			t.Fatalf("%+v", got)
 		}
 		check(t, st, 190, 3000)

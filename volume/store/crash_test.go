@@ -62,7 +62,11 @@ func verify(st *Store, promises map[object.BlobID]promise) error {
 		return fmt.Errorf("a crash passes for damage: %+v", d)
 	}
 	listed := map[object.BlobID]object.BlobInfo{}
-	for _, b := range st.List(object.BlobID{}, 1<<20) {
+	all, err := st.List(object.BlobID{}, 1<<20)
+	if err != nil {
+		return err
+	}
+	for _, b := range all {
 		listed[b.ID] = b
 		if _, ok := promises[b.ID]; !ok {
 			return fmt.Errorf("blob %s was never prepared", b.ID)

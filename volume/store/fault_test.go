@@ -247,7 +247,7 @@ func TestDeletesOnABrimfulDisk(t *testing.T) {
 	must(t, st.Close())
 	again, err := Open("/v", o)
 	must(t, err)
-	if got := again.List(object.BlobID{}, 100); len(got) != 0 {
+	if got := page(t)(again.List(object.BlobID{}, 100)); len(got) != 0 {
 		t.Fatalf("%d blobs are back", len(got))
 	}
 	must(t, again.Close())

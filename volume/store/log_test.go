@@ -80,7 +80,7 @@ func TestLoneAndManyWriters(t *testing.T) {
 	}
 	again, err := Open("/v", tiny(mem.CrashClone(vfs.Survival{})))
 	must(t, err)
-	if got := int64(len(again.List(object.BlobID{}, 1<<20))); got != st.Stats().Prepares {
+	if got := int64(len(page(t)(again.List(object.BlobID{}, 1<<20)))); got != st.Stats().Prepares {
 		t.Fatalf("%d blobs survive of %d", got, st.Stats().Prepares)
 	}
 	must(t, again.Close())

@@ -271,7 +271,7 @@ func (m *machine) fault(t *rapid.T) {
 
 func (m *machine) check(t *rapid.T) {
 	got := map[object.BlobID]object.BlobInfo{}
-	for _, b := range m.st.List(object.BlobID{}, 1000) {
+	for _, b := range page(t)(m.st.List(object.BlobID{}, 1000)) {
 		got[b.ID] = b
 	}
 	for n, b := range m.want {

@@ -80,17 +80,7 @@ func (st *Store) listShard(op string, shard, shards int, after object.BlobID, li
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
-	var infos []object.BlobInfo
-	err = st.scanShard(shard, shards, after, func(e *index.Entry) bool {
-		if want(e) {
-			infos = append(infos, infoOf(e))
-		}
-		return len(infos) < limit
-	})
-	if err != nil {
-		return nil, errs.Wrap(op, err)
-	}
-	return infos, nil
+	return st.list(op, after, limit, func(e *index.Entry) bool { return e.ID.Shard(uint32(shards)) == uint32(shard) && want(e) })
 }
 
 func checkShard(shard, shards int) error {

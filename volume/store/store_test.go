@@ -34,6 +34,20 @@ func must(t testing.TB, err error) {
 	}
 }
 
+// page gives what a list returns.
+func page(t interface {
+	Helper()
+	Fatal(...any)
+}) func([]object.BlobInfo, error) []object.BlobInfo {
+	return func(l []object.BlobInfo, err error) []object.BlobInfo {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
+	}
+}
+
 func wantKind(t testing.TB, err error, kind errs.Kind) {
 	t.Helper()
 	if errs.KindOf(err) != kind || err == nil {
@@ -133,10 +147,10 @@ func TestStoreRoundTrip(t *testing.T) {
 			if info != want {
 				t.Fatalf("stat %+v", info)
 			}
-			if l := st.List(object.BlobID{}, 100); len(l) != len(lengths)-2 {
+			if l := page(t)(st.List(object.BlobID{}, 100)); len(l) != len(lengths)-2 {
 				t.Fatalf("list: %v", l)
 			}
-			if l := st.ListPrepared(object.BlobID{}, 100, 6); len(l) != len(lengths)-4 {
+			if l := page(t)(st.ListPrepared(object.BlobID{}, 100, 6)); len(l) != len(lengths)-4 {
 				t.Fatalf("prepared: %v", l)
 			}
 			if s := st.Stats(); s.Blobs != int64(len(lengths)-2) || s.Damaged != 0 {
@@ -306,7 +320,7 @@ func TestListPages(t *testing.T) {
 	seen := map[object.BlobID]bool{}
 	var after object.BlobID
 	for {
-		page := st.List(after, 7)
+		page := page(t)(st.List(after, 7))
 		for _, b := range page {
 			seen[b.ID] = true
 			after = b.ID
@@ -356,7 +370,7 @@ func TestDeadSegmentsGo(t *testing.T) {
 	c := mem.CrashClone(vfs.Survival{Percent: 100})
 	again, err := Open("/v", tiny(c))
 	must(t, err)
-	if l := again.List(object.BlobID{}, 1000); len(l) != 2 {
+	if l := page(t)(again.List(object.BlobID{}, 1000)); len(l) != 2 {
 		t.Fatalf("%d blobs after the crash", len(l))
 	}
 	check(t, again, n-1, 30000)
