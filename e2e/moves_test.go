@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -17,6 +18,8 @@ import (
 	"minikv/e2e/harness"
 	"minikv/internal/ops"
 )
+
+var movesKills = flag.Int("moves.kills", 3, "kills while shards are spread; half as many during each drain")
 
 // traffic writes and reads keys of its own without a client's retries, and knows what must be there.
 type traffic struct {
@@ -177,7 +180,7 @@ func awaitRepaired(t *testing.T, n *harness.Node) {
 // TestClusterGrowsAndShrinks: 3 volumes become 5, shards are spread, 2 are drained and removed, all under load of which no request
 // fails; afterwards each replica alone has every byte.
 func TestClusterGrowsAndShrinks(t *testing.T) {
-	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "24"}})
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "24", "--collect.interval", "1s"}})
 	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
 	x := startTraffic(t, n1.Bucket(t), true, n1, n2, n3)
 	v4, v5 := f.Join("v4", "volume"), f.Join("v5", "volume")
@@ -208,6 +211,9 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 	for _, name := range []string{"n1", "n2"} {
 		require.NoError(t, n3.Operate("node/remove", ops.NodeRequest{Node: name}, &refused))
 	}
+	awaitVolumes(t, n1, "what was removed forgets its blobs", func(all map[string]ops.NodeVolume) bool {
+		return all["n1"].Blobs+all["n2"].Blobs == 0 && all["n1"].Kept+all["n2"].Kept == 0
+	})
 	x.end()
 	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
 	require.Greater(t, x.ops.Load(), int64(100))
@@ -230,5 +236,70 @@ func alone(t *testing.T, x *traffic, through *harness.Node, volumes ...*harness.
 				v.Run()
 			}
 		}
+	}
+}
+
+// TestClusterMovesUnderKills: while shards are spread and drained, leader, sources and targets are killed with kill -9 again and again.
+// Moves end once all live; every byte that was acknowledged is on each replica.
+func TestClusterMovesUnderKills(t *testing.T) {
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "16", "--down-after", "3s"}})
+	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
+	x := startTraffic(t, n1.Bucket(t), false, n1, n2, n3)
+	v4, v5 := f.Join("v4", "volume"), f.Join("v5", "volume")
+	all := []*harness.Node{n1, n2, n3, v4, v5}
+	awaitVolumes(t, n1, "5 volumes", func(all map[string]ops.NodeVolume) bool { return len(all) == 5 && all["v5"].Health == "up" })
+	operate(t, n1, "rebalance/limit", ops.RebalanceLimitRequest{BytesPerSecond: 4 << 20})
+	operate(t, n1, "rebalance/start", ops.None{})
+	r := rand.New(rand.NewPCG(7, 7))
+	kills := func(n int) {
+		for range n {
+			victim := all[r.IntN(len(all))]
+			if r.IntN(3) == 0 {
+				victim = leaderOf(t, f)
+			}
+			victim.Kill()
+			pauseFor(t, time.Duration(r.IntN(1500))*time.Millisecond)
+			victim.Run()
+		}
+	}
+	kills(*movesKills)
+	var list ops.NodeListAnswer
+	harness.Eventually(t, 20*time.Second, "drain", func() error { return n3.Operate("node/drain", ops.NodeRequest{Node: "n1"}, &list) })
+	kills(*movesKills / 2)
+	harness.Eventually(t, 20*time.Second, "drain", func() error { return n3.Operate("node/drain", ops.NodeRequest{Node: "n2"}, &list) })
+	kills(*movesKills / 2)
+	t.Logf("after the kills: %+v", operate(t, n1, "rebalance/status", ops.None{}))
+	operate(t, n1, "rebalance/limit", ops.RebalanceLimitRequest{})
+	awaitVolumes(t, n3, "two nodes are empty", func(all map[string]ops.NodeVolume) bool {
+		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards+all["v4"].Shards+all["v5"].Shards == 48
+	})
+	x.end()
+	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
+	awaitRepaired(t, n1)
+	alone(t, x, n1, n3, v4, v5)
+}
+
+func leaderOf(t *testing.T, f *harness.Fleet) (leader *harness.Node) {
+	t.Helper()
+	harness.Eventually(t, 20*time.Second, "a leader", func() error {
+		for _, n := range f.Gateways() {
+			if st, err := n.Status(); err == nil && f.Nodes[st.Leader] != nil {
+				leader = f.Nodes[st.Leader]
+				return nil
+			}
+		}
+		return fmt.Errorf("none answers")
+	})
+	return leader
+}
+
+// pauseFor lets a fault last.
+func pauseFor(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"minikv/internal/object"
 )
 
-// State is what the index knows of a blob's life. The higher one wins.
+// State is what the index knows of a blob's life. The higher one wins, but for Evicted, which gives way to a new record.
 type State uint8
 
 // The states, in the order of record's third invariant.
@@ -31,6 +31,8 @@ const (
 	Committed State = 2
 	Dropped   State = 3 // aborted; kept, as the next, until its record's segment is gone
 	Deleted   State = 4 // a durable tombstone says so
+	// Evicted blobs are others' business now. Nothing on disk says so: they may be here again after a restart, and may be prepared anew.
+	Evicted State = 5
 )
 
 // Entry is what the index knows of a blob.

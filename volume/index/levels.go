@@ -336,7 +336,7 @@ func (t *Table) move(e *Entry, below func() (Entry, bool), dead func(segment uin
 	if replaced && dead(old.Segment) {
 		old, replaced = Entry{}, false
 	}
-	if replaced {
+	if replaced && old.State() != Evicted {
 		e.SetState(max(e.State(), old.State()))
 	}
 	if here {

@@ -77,6 +77,9 @@ func (st *Store) prepareNeed() need {
 
 // prepared answers a repeated prepare. again says that the stored copy is damaged and may be replaced.
 func (st *Store) prepared(e *index.Entry, length int, sums []uint32) (again, durable bool, err error) {
+	if e.State() == index.Evicted {
+		return true, false, nil
+	}
 	if e.State() >= index.Dropped {
 		return false, false, errs.E("", errs.Aborted, "blob %s was aborted or deleted", e.ID)
 	}
@@ -113,7 +116,7 @@ func (st *Store) Commit(ctx context.Context, ids ...object.BlobID) error {
 	const op = "store.Commit"
 	return st.hint(ctx, op, record.Commit, index.Committed, ids, func(was index.State, id object.BlobID) error {
 		switch was {
-		case 0:
+		case 0, index.Evicted:
 			return errs.E(op, errs.BlobMissing, "blob %s is not on this volume", id)
 		case index.Dropped, index.Deleted:
 			return errs.E(op, errs.Aborted, "blob %s was aborted or deleted", id)

@@ -188,7 +188,9 @@ func (r *replay) blob(s *seg, off int64, h *record.Header) error {
 		return err
 	}
 	if ok {
-		state = max(state, old.State())
+		if old.State() != index.Evicted { // this record is newer than the index that says so
+			state = max(state, old.State())
+		}
 		if old.State() < index.Dropped {
 			r.st.account((*r.st.segments.Load())[old.Segment], old.Length(), -1)
 		}
@@ -210,7 +212,7 @@ func (r *replay) blob(s *seg, off int64, h *record.Header) error {
 func (r *replay) control(data []byte, to index.State) error {
 	ids, err := record.ParseIDs(data)
 	for _, id := range ids {
-		if r.st.advance(id, to) == 0 {
+		if was := r.st.advance(id, to); was == 0 || was == index.Evicted {
 			r.early[id] = max(r.early[id], to)
 		}
 	}
@@ -325,7 +327,7 @@ func (st *Store) copyRecord(ctx context.Context, r *replay, t tailRecord) (*grou
 // replaced.
 func (st *Store) hasGood(id object.BlobID) (bool, error) {
 	e, ok, err := st.index.Get(id)
-	if err != nil || !ok {
+	if err != nil || !ok || e.State() == index.Evicted {
 		return false, err
 	}
 	s := st.segment(e.Segment)

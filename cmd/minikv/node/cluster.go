@@ -233,6 +233,9 @@ func (c *cluster) enter(ctx context.Context) error {
 		c.wg.Go(c.promote)
 	}
 	c.wg.Go(c.announce)
+	if c.volume != nil {
+		c.wg.Go(c.evict)
+	}
 	layout, err := c.awaitLayout(ctx)
 	if err != nil {
 		return err
