@@ -44,7 +44,7 @@ func (o *Objects) publish(ctx context.Context, op string, sc Scope, writes []*pa
 		written := make([]*metapb.Written, len(writes))
 		for i, w := range writes {
 			var err error
-			if written[i], err = w.Written(); err != nil {
+			if written[i], err = followed(ctx, w); err != nil {
 				abort(writes) // all earlier proposals were refused
 				return nil, errs.Wrap(op, err)
 			}
@@ -69,6 +69,18 @@ func (o *Objects) publish(ctx context.Context, op string, sc Scope, writes []*pa
 		}
 		return res, err
 	}
+}
+
+// followed is Written, once the blobs were brought to where their shards have moved, if they have.
+func followed(ctx context.Context, w *payload.Write) (*metapb.Written, error) {
+	written, err := w.Written()
+	if !errs.Is(err, errs.Unavailable) {
+		return written, err
+	}
+	if err := w.Follow(ctx); err != nil {
+		return nil, err
+	}
+	return w.Written()
 }
 
 func abort(writes []*payload.Write) {

@@ -31,6 +31,8 @@ type Store struct {
 	reads  *Budget
 	bases  bases
 	hints  *hinter
+	// follows holds a token for each write that brings blobs elsewhere.
+	follows chan struct{}
 
 	wg sync.WaitGroup // calls to volumes that may outlive the write or read that made them
 
@@ -56,6 +58,7 @@ func NewStore(p Placement, opt Options) *Store {
 		small:    NewBudget(opt.BudgetBytes/smallPart, 0, opt.BudgetWait),
 		reads:    NewBudget(opt.BudgetBytes/2, 0, opt.BudgetWait),
 		suspects: map[uint32]time.Time{},
+		follows:  make(chan struct{}, followsMax),
 	}
 	s.hints = newHinter(p.Volume, opt.VolumeTimeout)
 	return s
