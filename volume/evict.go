@@ -28,7 +28,10 @@ func (s *Server) Evict(ctx context.Context, p Placement) (int, error) {
 	evicted := 0
 	var after object.BlobID
 	for {
-		page := s.List(after, pageBlobs)
+		page, err := s.List(after, pageBlobs)
+		if err != nil {
+			return evicted, errs.Wrap(op, err)
+		}
 		strays := map[uint32][]object.BlobID{}
 		for i := range page {
 			if shard := page[i].ID.Shard(uint32(len(p.Mine))); !p.Mine[shard] {
