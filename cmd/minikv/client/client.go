@@ -48,7 +48,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
 	if cfg.CACert != "" {
-		if tlsConfig.RootCAs, err = trust(cfg.CACert); err != nil {
+		if tlsConfig.RootCAs, err = Trust(cfg.CACert); err != nil {
 			return nil, err
 		}
 	}
@@ -70,7 +70,8 @@ func New(cfg Config) (*Client, error) {
 	}, nil
 }
 
-func trust(file string) (*x509.CertPool, error) {
+// Trust is the system's certificate authorities and those in a PEM file.
+func Trust(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("ca-cert: %w", err)

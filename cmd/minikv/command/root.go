@@ -86,6 +86,7 @@ func newRoot(e *env) *cobra.Command {
 		newRaft(e),
 		newBackup(e),
 		newRestore(e),
+		newDoctor(e),
 		newVolume(e), newCert(e), newVersion(e),
 	)
 	return root
@@ -144,7 +145,7 @@ func exitCode(err error) int {
 		return ExitUnavailable
 	case errors.As(err, &answer):
 		return statusCode(answer.Status)
-	case client.Unreachable(err):
+	case client.Unreachable(err), checkFailed(err):
 		return ExitUnavailable
 	}
 	return ExitError
