@@ -208,6 +208,28 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestFirstStartWithoutRoom: the error says where the room lacks and what helps, and the folder is not half made: with room it starts.
+func TestFirstStartWithoutRoom(t *testing.T) {
+	mnt := mountSmall(t, 640<<20)
+	filler := filepath.Join(mnt, "filler")
+	f, err := os.Create(filler)
+	require.NoError(t, err)
+	err = nil
+	for block := make([]byte, 1<<20); err == nil; {
+		_, err = f.Write(block)
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	_ = f.Close() // it could not be written either
+	data := filepath.Join(mnt, "data")
+	out := serveFails(t, nil, "--data", data, "--s3", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--volume.reserve", "1MiB", "--ballast.size", "32MiB")
+	for _, part := range []string{"no room on the disk of " + data, "--data", "ballast.size", "32 MiB"} {
+		require.Contains(t, out, part)
+	}
+	require.NoError(t, os.Remove(filler))
+	n := harness.Start(t, harness.Options{Data: data, Args: []string{"--volume.reserve", "1MiB", "--ballast.size", "32MiB"}})
+	require.NoError(t, putKey(t.Context(), n.AWS(), n.Bucket(t), "k", []byte("v")))
+}
+
 // TestOrphansAreCollected: bytes of clients that went away are collected once the horizon passes, committed ones stay, also
 // across restarts.
 func TestOrphansAreCollected(t *testing.T) {

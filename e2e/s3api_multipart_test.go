@@ -251,6 +251,32 @@ func TestS3APIMultipartChecksums(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, crc32Base64(whole), *full.ChecksumCRC32)
 
+	// Its parts have theirs too: those that came with them are the upload's algorithm's.
+	attrs, err := c.GetObjectAttributes(t.Context(), &s3.GetObjectAttributesInput{Bucket: b, Key: aws.String("full"),
+		ObjectAttributes: []types.ObjectAttributes{types.ObjectAttributesChecksum, types.ObjectAttributesObjectParts}})
+	require.NoError(t, err)
+	require.Equal(t, types.ChecksumTypeFullObject, attrs.Checksum.ChecksumType)
+	require.Len(t, attrs.ObjectParts.Parts, 2)
+	for i, body := range [][]byte{first, last} {
+		require.Equal(t, crc32Base64(body), *attrs.ObjectParts.Parts[i].ChecksumCRC32)
+	}
+	// A part without a checksum: fine for FULL_OBJECT, where it is computed, but not where the object's is made of the parts'.
+	for typ, algorithm := range map[types.ChecksumType]types.ChecksumAlgorithm{types.ChecksumTypeFullObject: types.ChecksumAlgorithmCrc32, types.ChecksumTypeComposite: types.ChecksumAlgorithmSha256} {
+		u := newUpload(t, c, b, "bare", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm, in.ChecksumType = algorithm, typ })
+		_, err := c.UploadPart(t.Context(), &s3.UploadPartInput{Bucket: b, Key: &u.key, UploadId: u.id, PartNumber: aws.Int32(1), Body: bytes.NewReader(last)},
+			func(o *s3.Options) { o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired })
+		if typ == types.ChecksumTypeComposite {
+			requireStatus(t, err, 400, "InvalidRequest")
+			require.ErrorContains(t, err, "expected checksum Type: sha256, actual checksum Type: null")
+			continue
+		}
+		require.NoError(t, err)
+		list, err := c.ListParts(t.Context(), &s3.ListPartsInput{Bucket: b, Key: &u.key, UploadId: u.id})
+		require.NoError(t, err)
+		require.Equal(t, types.ChecksumTypeFullObject, list.ChecksumType)
+		require.Equal(t, crc32Base64(last), *list.Parts[0].ChecksumCRC32)
+	}
+
 	// Pairs that cannot be, and a part of another algorithm.
 	_, err = c.CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: b, Key: aws.String("x"), ChecksumAlgorithm: types.ChecksumAlgorithmSha256, ChecksumType: types.ChecksumTypeFullObject})
 	requireStatus(t, err, 400, "InvalidRequest")

@@ -100,6 +100,9 @@ func (c *call) deleteBucket() error {
 	if err != nil {
 		return err
 	}
+	if c.s.bound != "" && string(c.bucket) == c.s.bound { // also one that was there before it was bound, which its row does not know
+		return s3.Errorf(s3.CodeInvalidRequest, "bucket %q is bound to the native API", c.s.bound)
+	}
 	if err := c.s.objects.DeleteBucket(c.r.Context(), c.scope(row, iam.DeleteBucket)); err != nil {
 		return err
 	}

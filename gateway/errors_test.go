@@ -18,6 +18,7 @@ func TestErrorTable(t *testing.T) {
 	f.expect(200, "", "PUT", "/bkt", nil)
 	f.expect(200, "", "PUT", "/bkt/k", []byte("hello"))
 	f.expect(200, "", "PUT", "/bkt/copied", []byte("hello"))
+	f.expect(200, "", "PUT", "/bkt/empty", nil)
 	etag := `"5d41402abc4b2a76b9719d911017c592"`
 	hello := []byte("hello")
 	del := []byte("<Delete><Object><Key>k</Key></Object></Delete>")
@@ -133,6 +134,11 @@ func TestErrorTable(t *testing.T) {
 		{416, "InvalidRange", "GET", "/bkt/k", nil, []string{"range", "bytes=5-"}},
 		{416, "InvalidRange", "GET", "/bkt/k", nil, []string{"range", "bytes=-0"}},
 		{416, "InvalidPartNumber", "GET", "/bkt/k?partNumber=2", nil, nil},
+		{416, "InvalidPartNumber", "HEAD", "/bkt/k?partNumber=10000", nil, nil},
+		{200, "", "GET", "/bkt/empty?partNumber=1", nil, nil}, // no range has no bytes
+		{200, "", "HEAD", "/bkt/empty?partNumber=1", nil, nil},
+		{416, "InvalidPartNumber", "GET", "/bkt/empty?partNumber=2", nil, nil},
+		{206, "", "HEAD", "/bkt/k?partNumber=1", nil, nil},
 		{200, "", "GET", "/bkt/k", nil, []string{"range", "bytes=4-2"}},
 		{200, "", "GET", "/bkt/k", nil, []string{"range", "bytes=0-1,3-4"}},
 		{200, "", "GET", "/bkt/k", nil, []string{"range", "bytes=0-1", "if-range", `"00000000000000000000000000000000"`}},

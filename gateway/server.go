@@ -47,6 +47,8 @@ type Config struct {
 	IdleTimeout time.Duration
 	// TrustedProxies may say in X-Forwarded-Host which Host the client signed.
 	TrustedProxies []netip.Prefix
+	// Bound names a bucket that can't be deleted, since the native API shows it. "": none.
+	Bound string
 	// TLS, if set, is what Serve speaks. Its NextProtos are replaced.
 	TLS *tls.Config
 }
@@ -70,6 +72,7 @@ type Server struct {
 	metrics   *metrics
 	idle      time.Duration
 	proxies   []netip.Prefix
+	bound     string
 	tls       *tls.Config
 	router    *mux.Router
 	http      *http.Server
@@ -84,7 +87,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		objects: cfg.Objects, directory: cfg.Directory, region: cfg.Region, log: cfg.Log,
-		idle: cfg.IdleTimeout, proxies: cfg.TrustedProxies, ids: newIDSource(),
+		idle: cfg.IdleTimeout, proxies: cfg.TrustedProxies, bound: cfg.Bound, ids: newIDSource(),
 	}
 	if s.region == "" {
 		s.region = "us-east-1"

@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"strings"
 
 	"minikv/gateway/payload"
 	"minikv/internal/digest"
@@ -95,8 +96,15 @@ func (o *Objects) PutPart(ctx context.Context, req PutPartRequest) (*PartResult,
 	return made, nil
 }
 
-// sameAlgorithm refuses a part with a checksum of another algorithm than its upload asked for.
+// sameAlgorithm refuses a part with a checksum of another algorithm than its upload asked for, and without one if the object's is
+// to be made of those of its parts. A FULL_OBJECT upload's parts need none.
+//
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 func sameAlgorithm(up *metapb.UploadRow, want []uint32) error {
+	if up.ChecksumAlgorithm != 0 && digest.Type(up.ChecksumType) == digest.Composite && len(want) == 0 {
+		return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: null",
+			strings.ToLower(digest.Algorithm(up.ChecksumAlgorithm).String()))
+	}
 	for _, a := range want {
 		if up.ChecksumAlgorithm != 0 && a != up.ChecksumAlgorithm {
 			return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",

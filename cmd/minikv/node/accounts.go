@@ -104,9 +104,5 @@ func (n *Node) buckets(ctx context.Context, obj *objects.Objects) error {
 			return errs.Wrap("making bucket "+name, err)
 		}
 	}
-	row, err := obj.Bucket(ctx, n.restBucket())
-	if err == nil && !row.System {
-		n.log.Warn("the REST bucket was made as an ordinary one: S3 clients can delete it", zap.String("bucket", n.cfg.RESTBucket))
-	}
 	return nil
 }

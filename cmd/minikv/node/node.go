@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -75,15 +76,28 @@ const startTimeout = 10 * time.Minute
 func Run(ctx context.Context, cfg *config.Config, opt Options) error {
 	n := &Node{cfg: cfg, opt: opt}
 	if err := n.prepare(); err != nil {
-		return errors.Join(err, n.close())
+		return errors.Join(n.explained(err), n.close())
 	}
 	if err := n.start(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = nil // told to end before it was ready
 		}
-		return errors.Join(err, n.close())
+		return errors.Join(n.explained(err), n.close())
 	}
 	return errors.Join(n.serve(ctx), n.close())
+}
+
+// explained says of what failed for want of space where that is and what helps.
+func (n *Node) explained(err error) error {
+	if err == nil || !vfs.IsNoSpace(err) && !errs.Is(err, errs.StorageFull) {
+		return err
+	}
+	path := n.cfg.Data
+	if abs, absErr := filepath.Abs(path); absErr == nil {
+		path = abs
+	}
+	return fmt.Errorf("data: no room on the disk of %s: free some space there, or name another folder with --data "+
+		"(a start needs some 64 MiB, and at first ballast.size, %d MiB, besides): %w", path, n.cfg.Ballast>>20, err)
 }
 
 func (n *Node) onClose(name string, f func() error) { n.closers = append(n.closers, closer{name, f}) }
@@ -125,6 +139,7 @@ func (n *Node) prepare() (err error) {
 
 // exit is for failures after which not even closing is safe (N3).
 func (n *Node) exit(err error) {
+	err = n.explained(err)
 	n.log.Error("fatal", zap.Error(err))
 	fmt.Fprintln(os.Stderr, "minikv: fatal:", err)
 	os.Exit(1)
@@ -193,7 +208,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	n.s3, err = gateway.New(gateway.Config{
 		Objects: obj, Directory: directory, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.log.Named("s3"),
-		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: tlsConfig,
+		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: tlsConfig, Bound: n.cfg.RESTBucket,
 	})
 	if err != nil {
 		return err

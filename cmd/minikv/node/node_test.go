@@ -310,8 +310,19 @@ func TestBucketsAtStart(t *testing.T) {
 	err := Run(t.Context(), cfg, Options{Out: io.Discard, Log: io.Discard})
 	require.ErrorContains(t, err, "alice")
 	cfg.Users = nil
-	cfg.RESTBucket = "another-one" // root's bucket under a new access key
-	cfg.RootUser = "renamed"
+	cfg.RESTBucket = "one-bucket" // made as an ordinary one
+	cfg.DefaultBuckets = nil
+	r = start(t, cfg)
+	status, text := r.s3Do("DELETE", "/one-bucket", "")
+	require.Equal(t, 400, status, "it is bound now")
+	require.Contains(t, text, "bound to the native API")
+	require.NoError(t, r.end())
+	cfg.RESTBucket = "another-one"
+	r = start(t, cfg)
+	status, text = r.s3Do("DELETE", "/one-bucket", "")
+	require.Equal(t, 204, status, text)
+	require.NoError(t, r.end())
+	cfg.RootUser = "renamed" // root's bucket under a new access key
 	r = start(t, cfg)
 	require.NoError(t, r.end())
 }
