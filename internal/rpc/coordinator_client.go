@@ -28,6 +28,8 @@ type CoordinatorClient struct {
 	pool *Pool
 	cfg  CoordinatorConfig
 	find finder
+
+	reads turns[*sharedRead]
 }
 
 // NewCoordinatorClient names the coordinators by host:port of their RPC.
@@ -120,17 +122,10 @@ func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp pr
 		switch {
 		case err == nil:
 			return nil
-		case r.ran && r.kind == errs.NotLeader:
-			c.find.hint(addr, r.leader)
-		case r.ran && r.kind == errs.Unavailable:
-			c.find.suspect(addr) // it has lost its quorum, perhaps to another leader
-		case r.ran:
+		case !c.doubt(addr, r):
 			return err
-		default:
-			c.find.suspect(addr)
-			if r.kind == errs.Timeout && ctx.Err() == nil { // ours, not the caller's
-				err = errs.WrapKind(opOf(method), errs.Unavailable, err)
-			}
+		case !r.ran && r.kind == errs.Timeout && ctx.Err() == nil: // ours, not the caller's
+			err = errs.WrapKind(opOf(method), errs.Unavailable, err)
 		}
 		if last = err; ctx.Err() != nil {
 			return errs.Wrap(opOf(method), ctx.Err())
@@ -140,8 +135,28 @@ func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp pr
 	return last
 }
 
+// doubt notes what the end of a call says of who leads. False: nothing, the leader has answered.
+func (c *CoordinatorClient) doubt(addr string, r remote) bool {
+	switch {
+	case r.ran && r.kind == errs.NotLeader:
+		c.find.hint(addr, r.leader)
+	case r.ran && r.kind != errs.Unavailable:
+		return false
+	default:
+		c.find.suspect(addr) // it does not answer, or has lost its quorum, perhaps to another leader
+	}
+	return true
+}
+
 // Read answers q linearizably. errs.NotLeader, errs.Unavailable: ask again.
 func (c *CoordinatorClient) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
+	if shareable(q) {
+		return c.readShared(ctx, q)
+	}
+	return c.readAlone(ctx, q)
+}
+
+func (c *CoordinatorClient) readAlone(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
 	a := &metapb.Answer{}
 	if err := c.ask(ctx, methodRead, q, a); err != nil {
 		return nil, err

@@ -62,6 +62,7 @@ var coordinatorDesc = grpc.ServiceDesc{
 	Methods: []grpc.MethodDesc{
 		{MethodName: "Propose", Handler: unaryOf(methodPropose, (*coordinatorServer).propose)},
 		{MethodName: "Read", Handler: unaryOf(methodRead, (*coordinatorServer).read)},
+		{MethodName: "ReadSome", Handler: unaryOf(methodReadSome, (*coordinatorServer).readSome)},
 		{MethodName: "RunStates", Handler: unaryOf(methodRunStates, (*coordinatorServer).runStates)},
 		{MethodName: "Status", Handler: unaryOf(methodStatus, (*coordinatorServer).status)},
 		{MethodName: "Confirm", Handler: unaryOf(methodConfirm, (*coordinatorServer).confirm)},

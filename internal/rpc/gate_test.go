@@ -20,6 +20,7 @@ import (
 	"minikv/internal/errs"
 	"minikv/internal/rpc/secure"
 	"minikv/proto/coordpb"
+	"minikv/proto/metapb"
 	"minikv/proto/volumepb"
 )
 
@@ -106,6 +107,8 @@ func knock(t *testing.T, conn *grpc.ClientConn, method string) codes.Code {
 	case methodReadAt, methodStat:
 		id := blobID(1)
 		m = &volumepb.ReadRequest{Id: id[:]}
+	case methodReadSome:
+		m = &coordpb.ReadSomeRequest{Queries: []*metapb.Query{{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "b"}}}}}
 	case methodList:
 		m = &volumepb.ListRequest{Limit: 1}
 	}

@@ -27,6 +27,7 @@ const (
 
 	methodPropose   = "/" + coordinatorService + "/Propose"
 	methodRead      = "/" + coordinatorService + "/Read"
+	methodReadSome  = "/" + coordinatorService + "/ReadSome"
 	methodRunStates = "/" + coordinatorService + "/RunStates"
 	methodStatus    = "/" + coordinatorService + "/Status"
 	methodConfirm   = "/" + coordinatorService + "/Confirm"
@@ -66,6 +67,7 @@ var rules = map[string]rule{
 
 	methodPropose:   {roles: gateway | coordinator, timeout: 10 * time.Second},
 	methodRead:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
+	methodReadSome:  {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodRunStates: {roles: volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodStatus:    {roles: gateway | volume | coordinator, timeout: 2 * time.Second, idempotent: true},
 	methodConfirm:   {roles: coordinator, timeout: 2 * time.Second, idempotent: true},

@@ -14,96 +14,67 @@ const (
 	smallMax      = 64 << 10 // bytes of a blob that shares a call
 	smallBytesMax = FrameMax // of a call, headers included: one buffer of the pool
 	smallBlobsMax = 128      // of a call
-	smallCallsMax = 2        // on their way to one volume; while they are, the next gathers
 	inFramesBlobs = 8        // usual number of blobs in a call
 )
-
-// sharing lets small blobs that are prepared at the same time on the same volume share calls: a call of gRPC costs both ends 50 to
-// 100 us of CPU, many times what a blob of 1 KiB costs. There is no timer: who comes while fewer than smallCallsMax calls are on their
-// way goes at once; the others gather, and the first of them takes along as many as fit when a call ends. It makes the call itself, in
-// its own goroutine and context; should that fail, for whatever reason, each of the others goes on alone: doing it twice is doing it
-// once.
-type sharing struct {
-	mu    sync.Mutex
-	calls int
-	queue []*smallBlob
-}
 
 // smallBlob is one that waits for a place in a call.
 type smallBlob struct {
 	h    frameHeader
 	data [][]byte
 
-	told    chan word      // once
+	waiter
 	copying sync.WaitGroup // until its bytes are copied by whoever took it along; 0 while it waits
 }
 
-// word is what a waiting blob is told.
-type word uint8
-
+// Answers to a blob that was taken along.
 const (
-	wordLead    word = iota // make the next call
-	wordDurable             // stored
-	wordWritten             // stored, not synced
-	wordAlone               // the call failed
+	wordDurable word = wordLead + 1 + iota // stored
+	wordWritten                            // stored, not synced
+	wordAlone                              // the call failed
 )
 
-func (s *sharing) prepare(ctx context.Context, c *VolumeClient, h frameHeader, data [][]byte) (bool, error) {
+// prepareShared has small blobs share calls: a call of gRPC costs both ends 50 to 100 us of CPU, many times what a blob of 1 KiB
+// costs. Should a shared call fail, for whatever reason, each of its blobs goes on alone: doing it twice is doing it once.
+func (c *VolumeClient) prepareShared(ctx context.Context, h frameHeader, data [][]byte) (bool, error) {
 	b := &smallBlob{h: h, data: data}
-	s.mu.Lock()
-	if s.calls < smallCallsMax {
-		s.calls++
-		s.mu.Unlock()
-		return s.lead(ctx, c, b)
+	if c.small.enter(b) {
+		return c.leadSmall(ctx, b)
 	}
-	b.told = make(chan word, 1)
-	s.queue = append(s.queue, b)
-	s.mu.Unlock()
 	select {
 	case w := <-b.told:
 		switch w {
 		case wordLead:
-			return s.lead(ctx, c, b)
+			return c.leadSmall(ctx, b)
 		case wordAlone:
 			return c.prepareAlone(ctx, h, data)
 		}
 		return w == wordDurable, nil
 	case <-ctx.Done():
-		s.leave(b)
+		if !c.small.leave(b) { // on its way; what comes of it, no one asks
+			b.copying.Wait()
+		}
 		return false, errs.Wrap(opOf(methodSmall)+" "+c.peer.addr, ctx.Err())
 	}
 }
 
-// leave gives up a waiting blob. On return no one touches its bytes.
-func (s *sharing) leave(b *smallBlob) {
-	s.mu.Lock()
-	for i, q := range s.queue {
-		if q == b {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			s.mu.Unlock()
-			return
-		}
-	}
-	s.mu.Unlock()
-	b.copying.Wait()
-	select {
-	case w := <-b.told:
-		if w == wordLead {
-			s.ended()
-		}
-	default: // on its way; what comes of it, no one asks
-	}
-}
-
-// lead makes a call for b and those that wait.
-func (s *sharing) lead(ctx context.Context, c *VolumeClient, b *smallBlob) (bool, error) {
+// leadSmall makes a call for b and those that wait.
+func (c *VolumeClient) leadSmall(ctx context.Context, b *smallBlob) (bool, error) {
 	if err := ctx.Err(); err != nil { // told to lead in the same moment
-		s.ended()
+		c.small.ended()
 		return false, errs.Wrap(opOf(methodSmall)+" "+c.peer.addr, err)
 	}
-	others, bytes := s.take(int(b.h.total) + frameHeaderLen)
+	bytes := int(b.h.total) + frameHeaderLen
+	others := c.small.take(smallBlobsMax-1, func(o *smallBlob) bool {
+		more := int(o.h.total) + frameHeaderLen
+		if bytes+more > smallBytesMax {
+			return false
+		}
+		bytes += more
+		o.copying.Add(1)
+		return true
+	})
 	if len(others) == 0 {
-		defer s.ended()
+		defer c.small.ended()
 		return c.prepareAlone(ctx, b.h, b.data)
 	}
 	f := outFrame{buffers.Get(bytes)}
@@ -113,7 +84,7 @@ func (s *sharing) lead(ctx context.Context, c *VolumeClient, b *smallBlob) (bool
 		o.copying.Done()
 	}
 	durable, err := c.prepareSmall(ctx, f)
-	s.ended()
+	c.small.ended()
 	w := wordWritten
 	switch {
 	case err != nil:
@@ -128,44 +99,6 @@ func (s *sharing) lead(ctx context.Context, c *VolumeClient, b *smallBlob) (bool
 		return c.prepareAlone(ctx, b.h, b.data)
 	}
 	return durable, nil
-}
-
-// take removes as many of those who wait as fit beside so many bytes, and gives the bytes of all together.
-func (s *sharing) take(bytes int) ([]*smallBlob, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for ; n < len(s.queue) && n < smallBlobsMax-1; n++ {
-		more := int(s.queue[n].h.total) + frameHeaderLen
-		if bytes+more > smallBytesMax {
-			break
-		}
-		bytes += more
-		s.queue[n].copying.Add(1)
-	}
-	taken := append([]*smallBlob(nil), s.queue[:n]...)
-	s.drop(n)
-	return taken, bytes
-}
-
-// drop removes the first n of the queue. The caller holds mu.
-func (s *sharing) drop(n int) {
-	rest := copy(s.queue, s.queue[n:])
-	clear(s.queue[rest:])
-	s.queue = s.queue[:rest]
-}
-
-// ended hands the place of a call that has ended to the first who waits.
-func (s *sharing) ended() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.queue) == 0 {
-		s.calls--
-		return
-	}
-	next := s.queue[0]
-	s.drop(1)
-	next.told <- wordLead
 }
 
 // putTo writes the blob's frame to the front of dst and gives its length.

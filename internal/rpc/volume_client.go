@@ -19,7 +19,7 @@ import (
 type VolumeClient struct {
 	peer  *Peer
 	ref   VolumeRef
-	small sharing
+	small turns[*smallBlob]
 }
 
 // NewVolumeClient names a volume at host:port on the given node; an empty node is not checked.
@@ -50,7 +50,7 @@ func (c *VolumeClient) Prepare(ctx context.Context, id object.BlobID, ep object.
 	}
 	h := frameHeader{id: id, epochs: ep, total: uint32(total)}
 	if total <= smallMax {
-		return c.small.prepare(ctx, c, h, data)
+		return c.prepareShared(ctx, h, data)
 	}
 	return c.prepareAlone(ctx, h, data)
 }

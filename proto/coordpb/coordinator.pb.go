@@ -24,6 +24,94 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ReadSomeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Queries       []*metapb.Query        `protobuf:"bytes,1,rep,name=queries,proto3" json:"queries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadSomeRequest) Reset() {
+	*x = ReadSomeRequest{}
+	mi := &file_coordinator_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadSomeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadSomeRequest) ProtoMessage() {}
+
+func (x *ReadSomeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadSomeRequest.ProtoReflect.Descriptor instead.
+func (*ReadSomeRequest) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ReadSomeRequest) GetQueries() []*metapb.Query {
+	if x != nil {
+		return x.Queries
+	}
+	return nil
+}
+
+type ReadSomeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Answers       []*metapb.Answer       `protobuf:"bytes,1,rep,name=answers,proto3" json:"answers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadSomeReply) Reset() {
+	*x = ReadSomeReply{}
+	mi := &file_coordinator_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadSomeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadSomeReply) ProtoMessage() {}
+
+func (x *ReadSomeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadSomeReply.ProtoReflect.Descriptor instead.
+func (*ReadSomeReply) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ReadSomeReply) GetAnswers() []*metapb.Answer {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -32,7 +120,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_coordinator_proto_msgTypes[0]
+	mi := &file_coordinator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +132,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[0]
+	mi := &file_coordinator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +145,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{0}
+	return file_coordinator_proto_rawDescGZIP(), []int{2}
 }
 
 type StatusReply struct {
@@ -86,7 +174,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_coordinator_proto_msgTypes[1]
+	mi := &file_coordinator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -98,7 +186,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[1]
+	mi := &file_coordinator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -111,7 +199,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{1}
+	return file_coordinator_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *StatusReply) GetNode() string {
@@ -253,7 +341,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_coordinator_proto_msgTypes[2]
+	mi := &file_coordinator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -265,7 +353,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[2]
+	mi := &file_coordinator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -278,7 +366,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{2}
+	return file_coordinator_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Server) GetIncarnation() string {
@@ -319,7 +407,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_coordinator_proto_msgTypes[3]
+	mi := &file_coordinator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -331,7 +419,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[3]
+	mi := &file_coordinator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -344,7 +432,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{3}
+	return file_coordinator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ConfirmRequest) GetIncarnation() string {
@@ -369,7 +457,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_coordinator_proto_msgTypes[4]
+	mi := &file_coordinator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +469,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[4]
+	mi := &file_coordinator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +482,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{4}
+	return file_coordinator_proto_rawDescGZIP(), []int{6}
 }
 
 // NodeVolume is a volume of a node.
@@ -416,7 +504,7 @@ type NodeVolume struct {
 
 func (x *NodeVolume) Reset() {
 	*x = NodeVolume{}
-	mi := &file_coordinator_proto_msgTypes[5]
+	mi := &file_coordinator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +516,7 @@ func (x *NodeVolume) String() string {
 func (*NodeVolume) ProtoMessage() {}
 
 func (x *NodeVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[5]
+	mi := &file_coordinator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +529,7 @@ func (x *NodeVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeVolume.ProtoReflect.Descriptor instead.
 func (*NodeVolume) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{5}
+	return file_coordinator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *NodeVolume) GetIncarnation() []byte {
@@ -531,7 +619,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_coordinator_proto_msgTypes[6]
+	mi := &file_coordinator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +631,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[6]
+	mi := &file_coordinator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +644,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{6}
+	return file_coordinator_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *JoinRequest) GetNode() string {
@@ -634,7 +722,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_coordinator_proto_msgTypes[7]
+	mi := &file_coordinator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -646,7 +734,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[7]
+	mi := &file_coordinator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -659,7 +747,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{7}
+	return file_coordinator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *JoinReply) GetCluster() string {
@@ -700,7 +788,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_coordinator_proto_msgTypes[8]
+	mi := &file_coordinator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -712,7 +800,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[8]
+	mi := &file_coordinator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -725,7 +813,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{8}
+	return file_coordinator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HeartbeatRequest) GetNode() string {
@@ -754,7 +842,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_coordinator_proto_msgTypes[9]
+	mi := &file_coordinator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +854,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[9]
+	mi := &file_coordinator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +867,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{9}
+	return file_coordinator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HeartbeatReply) GetEpoch() uint64 {
@@ -823,7 +911,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_coordinator_proto_msgTypes[10]
+	mi := &file_coordinator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +923,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[10]
+	mi := &file_coordinator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +936,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{10}
+	return file_coordinator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReportRequest) GetSuspects() []*Suspect {
@@ -891,7 +979,7 @@ type Suspect struct {
 
 func (x *Suspect) Reset() {
 	*x = Suspect{}
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -903,7 +991,7 @@ func (x *Suspect) String() string {
 func (*Suspect) ProtoMessage() {}
 
 func (x *Suspect) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -916,7 +1004,7 @@ func (x *Suspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspect.ProtoReflect.Descriptor instead.
 func (*Suspect) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{11}
+	return file_coordinator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Suspect) GetBlob() []byte {
@@ -949,7 +1037,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -961,7 +1049,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -974,7 +1062,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{12}
+	return file_coordinator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportReply) GetTaken() uint32 {
@@ -994,7 +1082,7 @@ type AdminRequest struct {
 
 func (x *AdminRequest) Reset() {
 	*x = AdminRequest{}
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1006,7 +1094,7 @@ func (x *AdminRequest) String() string {
 func (*AdminRequest) ProtoMessage() {}
 
 func (x *AdminRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1019,7 +1107,7 @@ func (x *AdminRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminRequest.ProtoReflect.Descriptor instead.
 func (*AdminRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{13}
+	return file_coordinator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *AdminRequest) GetOperation() string {
@@ -1051,7 +1139,7 @@ type AdminReply struct {
 
 func (x *AdminReply) Reset() {
 	*x = AdminReply{}
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1151,7 @@ func (x *AdminReply) String() string {
 func (*AdminReply) ProtoMessage() {}
 
 func (x *AdminReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1164,7 @@ func (x *AdminReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminReply.ProtoReflect.Descriptor instead.
 func (*AdminReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{14}
+	return file_coordinator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *AdminReply) GetStep() isAdminReply_Step {
@@ -1140,7 +1228,11 @@ var File_coordinator_proto protoreflect.FileDescriptor
 const file_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"\x11coordinator.proto\x12\x15minikv.coordinator.v1\x1a\n" +
-	"meta.proto\"\x0f\n" +
+	"meta.proto\"B\n" +
+	"\x0fReadSomeRequest\x12/\n" +
+	"\aqueries\x18\x01 \x03(\v2\x15.minikv.meta.v1.QueryR\aqueries\"A\n" +
+	"\rReadSomeReply\x120\n" +
+	"\aanswers\x18\x01 \x03(\v2\x16.minikv.meta.v1.AnswerR\aanswers\"\x0f\n" +
 	"\rStatusRequest\"\xb1\x04\n" +
 	"\vStatusReply\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
@@ -1228,10 +1320,11 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05event\x18\x01 \x01(\fH\x00R\x05event\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12\x18\n" +
 	"\x06result\x18\x03 \x01(\fH\x00R\x06resultB\x06\n" +
-	"\x04step2\xcb\x05\n" +
+	"\x04step2\xa5\x06\n" +
 	"\vCoordinator\x12:\n" +
 	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x125\n" +
-	"\x04Read\x12\x15.minikv.meta.v1.Query\x1a\x16.minikv.meta.v1.Answer\x12L\n" +
+	"\x04Read\x12\x15.minikv.meta.v1.Query\x1a\x16.minikv.meta.v1.Answer\x12X\n" +
+	"\bReadSome\x12&.minikv.coordinator.v1.ReadSomeRequest\x1a$.minikv.coordinator.v1.ReadSomeReply\x12L\n" +
 	"\tRunStates\x12\x1e.minikv.meta.v1.RunStatesQuery\x1a\x1f.minikv.meta.v1.RunStatesAnswer\x12R\n" +
 	"\x06Status\x12$.minikv.coordinator.v1.StatusRequest\x1a\".minikv.coordinator.v1.StatusReply\x12U\n" +
 	"\aConfirm\x12%.minikv.coordinator.v1.ConfirmRequest\x1a#.minikv.coordinator.v1.ConfirmReply\x12L\n" +
@@ -1252,59 +1345,65 @@ func file_coordinator_proto_rawDescGZIP() []byte {
 	return file_coordinator_proto_rawDescData
 }
 
-var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_coordinator_proto_goTypes = []any{
-	(*StatusRequest)(nil),          // 0: minikv.coordinator.v1.StatusRequest
-	(*StatusReply)(nil),            // 1: minikv.coordinator.v1.StatusReply
-	(*Server)(nil),                 // 2: minikv.coordinator.v1.Server
-	(*ConfirmRequest)(nil),         // 3: minikv.coordinator.v1.ConfirmRequest
-	(*ConfirmReply)(nil),           // 4: minikv.coordinator.v1.ConfirmReply
-	(*NodeVolume)(nil),             // 5: minikv.coordinator.v1.NodeVolume
-	(*JoinRequest)(nil),            // 6: minikv.coordinator.v1.JoinRequest
-	(*JoinReply)(nil),              // 7: minikv.coordinator.v1.JoinReply
-	(*HeartbeatRequest)(nil),       // 8: minikv.coordinator.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),         // 9: minikv.coordinator.v1.HeartbeatReply
-	(*ReportRequest)(nil),          // 10: minikv.coordinator.v1.ReportRequest
-	(*Suspect)(nil),                // 11: minikv.coordinator.v1.Suspect
-	(*ReportReply)(nil),            // 12: minikv.coordinator.v1.ReportReply
-	(*AdminRequest)(nil),           // 13: minikv.coordinator.v1.AdminRequest
-	(*AdminReply)(nil),             // 14: minikv.coordinator.v1.AdminReply
-	(*metapb.Command)(nil),         // 15: minikv.meta.v1.Command
-	(*metapb.Query)(nil),           // 16: minikv.meta.v1.Query
-	(*metapb.RunStatesQuery)(nil),  // 17: minikv.meta.v1.RunStatesQuery
-	(*metapb.Result)(nil),          // 18: minikv.meta.v1.Result
-	(*metapb.Answer)(nil),          // 19: minikv.meta.v1.Answer
-	(*metapb.RunStatesAnswer)(nil), // 20: minikv.meta.v1.RunStatesAnswer
+	(*ReadSomeRequest)(nil),        // 0: minikv.coordinator.v1.ReadSomeRequest
+	(*ReadSomeReply)(nil),          // 1: minikv.coordinator.v1.ReadSomeReply
+	(*StatusRequest)(nil),          // 2: minikv.coordinator.v1.StatusRequest
+	(*StatusReply)(nil),            // 3: minikv.coordinator.v1.StatusReply
+	(*Server)(nil),                 // 4: minikv.coordinator.v1.Server
+	(*ConfirmRequest)(nil),         // 5: minikv.coordinator.v1.ConfirmRequest
+	(*ConfirmReply)(nil),           // 6: minikv.coordinator.v1.ConfirmReply
+	(*NodeVolume)(nil),             // 7: minikv.coordinator.v1.NodeVolume
+	(*JoinRequest)(nil),            // 8: minikv.coordinator.v1.JoinRequest
+	(*JoinReply)(nil),              // 9: minikv.coordinator.v1.JoinReply
+	(*HeartbeatRequest)(nil),       // 10: minikv.coordinator.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),         // 11: minikv.coordinator.v1.HeartbeatReply
+	(*ReportRequest)(nil),          // 12: minikv.coordinator.v1.ReportRequest
+	(*Suspect)(nil),                // 13: minikv.coordinator.v1.Suspect
+	(*ReportReply)(nil),            // 14: minikv.coordinator.v1.ReportReply
+	(*AdminRequest)(nil),           // 15: minikv.coordinator.v1.AdminRequest
+	(*AdminReply)(nil),             // 16: minikv.coordinator.v1.AdminReply
+	(*metapb.Query)(nil),           // 17: minikv.meta.v1.Query
+	(*metapb.Answer)(nil),          // 18: minikv.meta.v1.Answer
+	(*metapb.Command)(nil),         // 19: minikv.meta.v1.Command
+	(*metapb.RunStatesQuery)(nil),  // 20: minikv.meta.v1.RunStatesQuery
+	(*metapb.Result)(nil),          // 21: minikv.meta.v1.Result
+	(*metapb.RunStatesAnswer)(nil), // 22: minikv.meta.v1.RunStatesAnswer
 }
 var file_coordinator_proto_depIdxs = []int32{
-	2,  // 0: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
-	5,  // 1: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	5,  // 2: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	5,  // 3: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	11, // 4: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
-	15, // 5: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
-	16, // 6: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
-	17, // 7: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
-	0,  // 8: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
-	3,  // 9: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
-	6,  // 10: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
-	8,  // 11: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
-	10, // 12: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
-	13, // 13: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
-	18, // 14: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
-	19, // 15: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
-	20, // 16: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
-	1,  // 17: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
-	4,  // 18: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
-	7,  // 19: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
-	9,  // 20: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
-	12, // 21: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
-	14, // 22: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
-	14, // [14:23] is the sub-list for method output_type
-	5,  // [5:14] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	17, // 0: minikv.coordinator.v1.ReadSomeRequest.queries:type_name -> minikv.meta.v1.Query
+	18, // 1: minikv.coordinator.v1.ReadSomeReply.answers:type_name -> minikv.meta.v1.Answer
+	4,  // 2: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
+	7,  // 3: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	7,  // 4: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	7,  // 5: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	13, // 6: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
+	19, // 7: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
+	17, // 8: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
+	0,  // 9: minikv.coordinator.v1.Coordinator.ReadSome:input_type -> minikv.coordinator.v1.ReadSomeRequest
+	20, // 10: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
+	2,  // 11: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
+	5,  // 12: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
+	8,  // 13: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
+	10, // 14: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
+	12, // 15: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
+	15, // 16: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
+	21, // 17: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
+	18, // 18: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
+	1,  // 19: minikv.coordinator.v1.Coordinator.ReadSome:output_type -> minikv.coordinator.v1.ReadSomeReply
+	22, // 20: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
+	3,  // 21: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
+	6,  // 22: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
+	9,  // 23: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
+	11, // 24: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
+	14, // 25: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
+	16, // 26: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
+	17, // [17:27] is the sub-list for method output_type
+	7,  // [7:17] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_proto_init() }
@@ -1312,7 +1411,7 @@ func file_coordinator_proto_init() {
 	if File_coordinator_proto != nil {
 		return
 	}
-	file_coordinator_proto_msgTypes[14].OneofWrappers = []any{
+	file_coordinator_proto_msgTypes[16].OneofWrappers = []any{
 		(*AdminReply_Event)(nil),
 		(*AdminReply_Chunk)(nil),
 		(*AdminReply_Result)(nil),
@@ -1323,7 +1422,7 @@ func file_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_proto_rawDesc), len(file_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
