@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -127,4 +128,33 @@ func TestOperateCluster(t *testing.T) {
 	require.Contains(t, r.Err, "2 coordinators vote now")
 	require.Len(t, members(t, leader), 2)
 	require.NoError(t, putKey(t.Context(), leader.AWS(), bucket, "k2", []byte("v")))
+
+	// In a minority the first request waits for as long as a failover may take; when it is certain, others are told at once.
+	for _, n := range c.Nodes {
+		if n != leader && n != down {
+			n.Kill()
+		}
+	}
+	put := func() (int, time.Duration) {
+		began := time.Now()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, leader.REST+"/kv/k3", strings.NewReader("v"))
+		require.NoError(t, err)
+		req.SetBasicAuth(harness.RootUser, harness.RootPassword)
+		resp, err := leader.HTTPClient().Do(req)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		return resp.StatusCode, time.Since(began)
+	}
+	code, took := put()
+	t.Logf("the first was told after %v", took)
+	require.Equal(t, 503, code)
+	require.Greater(t, took, 4*time.Second)
+	code, took = put()
+	t.Logf("the next after %v", took)
+	require.Equal(t, 503, code)
+	require.Less(t, took, 3*time.Second)
+	st, code = statusOf(t, leader)
+	require.Equal(t, ops.Unavailable, st.Health)
+	require.Equal(t, 5, code)
+	require.Contains(t, strings.Join(st.Reasons, "\n"), "no coordinator leads")
 }

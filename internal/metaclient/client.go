@@ -36,6 +36,8 @@ type Config struct {
 	RetryFor    time.Duration // how long a command or query is tried, within its context; 0: 10 s
 	RenewEvery  time.Duration // 0: 30 min, half of the default epoch
 	LayoutEvery time.Duration // 0: 30 s
+	// OutageCertain is how long there may be no leader before requests are refused at once; 0: 5.5 s, more than a failover takes.
+	OutageCertain time.Duration
 }
 
 // Client implements the gateway's Metadata. For concurrent use.
@@ -43,6 +45,7 @@ type Client struct {
 	coord  Coordinator
 	cfg    Config
 	layout atomic.Pointer[metapb.Layout]
+	outage outage
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -64,6 +67,12 @@ func New(ctx context.Context, coord Coordinator, cfg Config) (*Client, error) {
 	setDefault(&cfg.LayoutEvery, layoutEveryDefault)
 	c := &Client{coord: coord, cfg: cfg}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	setDefault(&c.cfg.OutageCertain, outageCertainDefault)
+	c.outage.certain, c.outage.log, c.outage.life = c.cfg.OutageCertain, c.cfg.Log, c.ctx
+	c.outage.probe = func(ctx context.Context) error {
+		_, err := c.coord.Read(ctx, &metapb.Query{Q: &metapb.Query_Stats{Stats: &metapb.StatsQuery{}}})
+		return err
+	}
 	if err := c.start(ctx); err != nil {
 		c.cancel()
 		return nil, errs.Wrap(op, err)
@@ -97,9 +106,12 @@ func setDefault[T comparable](v *T, d T) {
 // Close ends the client and its goroutines. Commands on their way end as unknown.
 func (c *Client) Close() error {
 	c.mu.Lock()
+	c.outage.mu.Lock()
 	c.cancel()
+	c.outage.mu.Unlock()
 	c.mu.Unlock()
 	c.wg.Wait()
+	c.outage.wg.Wait()
 	return nil
 }
 
@@ -143,13 +155,13 @@ func (c *Client) RefreshLayout(ctx context.Context) error {
 
 // Read answers q linearizably, trying again while no coordinator leads.
 func (c *Client) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
-	a, err := c.coord.Read(ctx, q)
+	a, err := c.read(ctx, q)
 	if err == nil || !worthRetrying(errs.KindOf(err)) {
 		return a, err
 	}
 	deadline := time.Now().Add(c.cfg.RetryFor)
-	for wait := (backoff{}); wait.sleep(ctx, c.ctx, deadline); {
-		if a, err = c.coord.Read(ctx, q); err == nil || !worthRetrying(errs.KindOf(err)) {
+	for wait := (backoff{}); wait.sleep(ctx, c.ctx, c.outage.until(deadline, c.cfg.RetryFor)); {
+		if a, err = c.read(ctx, q); err == nil || !worthRetrying(errs.KindOf(err)) {
 			return a, err
 		}
 	}
@@ -222,7 +234,7 @@ func (c *Client) open(ctx context.Context) (s *session, err error) {
 	deadline := time.Now().Add(c.cfg.RetryFor)
 	for wait := (backoff{}); ; {
 		var r *metapb.Result
-		r, err = c.coord.Propose(ctx, &metapb.Command{Op: &metapb.Command_OpenSession{OpenSession: &metapb.OpenSession{Id: s.id}}})
+		r, err = c.propose(ctx, &metapb.Command{Op: &metapb.Command_OpenSession{OpenSession: &metapb.OpenSession{Id: s.id}}})
 		if err == nil {
 			err = refusal("metaclient.open", r)
 		}
@@ -230,7 +242,7 @@ func (c *Client) open(ctx context.Context) (s *session, err error) {
 		if err == nil || !(worthRetrying(k) || k == errs.IndeterminateResult) {
 			break
 		}
-		if !wait.sleep(ctx, c.ctx, deadline) {
+		if !wait.sleep(ctx, c.ctx, c.outage.until(deadline, c.cfg.RetryFor)) {
 			// The command that wants the session was not proposed itself.
 			return nil, errs.WrapKind("metaclient.open", errs.Unavailable, err)
 		}
@@ -254,7 +266,7 @@ func (c *Client) renew(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.coord.Propose(ctx, &metapb.Command{
+	r, err := c.propose(ctx, &metapb.Command{
 		Session: s.id, LowestOutstanding: s.lowestOutstanding(), Op: &metapb.Command_RenewSession{RenewSession: &metapb.RenewSession{}},
 	})
 	if err != nil {

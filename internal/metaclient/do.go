@@ -46,6 +46,7 @@ type attempt struct {
 	sequence uint64
 	cmd      *metapb.Command
 	unsure   bool // some proposal of it may have entered a log
+	unwaited bool // its caller was told that its outcome is not known
 	anew     bool // it surely never took effect and its session is gone: another session may try (S2)
 }
 
@@ -82,7 +83,7 @@ func (a *attempt) run(ctx context.Context, deadline time.Time) (*metapb.Result, 
 func (a *attempt) try(ctx context.Context, deadline time.Time) (*metapb.Result, error) {
 	const op = "metaclient.Do"
 	for wait := (backoff{}); ; {
-		r, err := a.c.coord.Propose(ctx, withSession(a.cmd, a.s, a.sequence))
+		r, err := a.c.propose(ctx, withSession(a.cmd, a.s, a.sequence))
 		if err == nil && r.Failed && errs.Kind(r.Kind) == errs.UnknownSession {
 			return a.sessionGone()
 		}
@@ -98,7 +99,7 @@ func (a *attempt) try(ctx context.Context, deadline time.Time) (*metapb.Result, 
 		default:
 			a.unsure = true
 		}
-		if wait.sleep(ctx, a.c.ctx, deadline) {
+		if wait.sleep(ctx, a.c.ctx, a.until(deadline)) {
 			continue
 		}
 		if a.unsure {
@@ -106,6 +107,14 @@ func (a *attempt) try(ctx context.Context, deadline time.Time) (*metapb.Result, 
 		}
 		return nil, errs.WrapKind(op, errs.NotProposed, err)
 	}
+}
+
+// until bounds the tries. What no one waits for any more is asked for as long as it takes: it ends with the client.
+func (a *attempt) until(deadline time.Time) time.Time {
+	if a.unwaited {
+		return deadline
+	}
+	return a.c.outage.until(deadline, a.c.cfg.RetryFor)
 }
 
 // surelyRefused kinds are given before a command is proposed, and another attempt would fare no better.
@@ -132,6 +141,7 @@ func (c *Client) resolveLater(a *attempt) {
 		a.s.release(a.sequence)
 		return
 	}
+	a.unwaited = true
 	c.wg.Go(func() {
 		_, _ = a.try(c.ctx, time.Now().Add(resolveFor))
 		a.s.release(a.sequence)
