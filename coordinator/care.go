@@ -65,3 +65,19 @@ func (c *Coordinator) Report(ctx context.Context, r *coordpb.ReportRequest) (*co
 	}
 	return &coordpb.ReportReply{Taken: uint32(n)}, nil
 }
+
+// Verify compares metadata with itself and with all volumes; see repair.Verifier. Only a leader with volumes to ask can.
+func (c *Coordinator) Verify(ctx context.Context, o repair.VerifyOptions, problem func(repair.Problem) error, progress func(repair.Verified) error) (repair.Verified, error) {
+	if c.cfg.Care == nil {
+		return repair.Verified{}, errs.E("coordinator.Verify", errs.Unsupported, "there are no volumes to ask")
+	}
+	v := &repair.Verifier{Metadata: c, Volumes: c.cfg.Care, Clock: c.cfg.Clock}
+	did, err := v.Verify(ctx, o, problem, progress)
+	if did.Reported > 0 {
+		c.repair.Nudge(false)
+	}
+	return did, err
+}
+
+// Layout reads the cluster's layout. errs.NotLeader, errs.Unavailable.
+func (c *Coordinator) Layout(ctx context.Context) (*metapb.Layout, error) { return c.layout(ctx) }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"minikv/coordinator/repair"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/internal/vfs"
@@ -14,15 +15,14 @@ import (
 )
 
 // noCare fails a test that copies.
-type noCare struct{ t *testing.T }
+type noCare struct {
+	repair.Volumes // nothing else is called
+	t              *testing.T
+}
 
 func (c noCare) Fetch(context.Context, *metapb.VolumeRow, []object.Want, []*metapb.VolumeRow) ([]object.Fetched, error) {
 	c.t.Error("something was copied")
 	return nil, errs.E("test", errs.Unavailable, "no")
-}
-
-func (c noCare) Check(context.Context, *metapb.VolumeRow, object.Check) (object.Checked, error) {
-	return object.Checked{}, errs.E("test", errs.Unavailable, "no")
 }
 
 // TestTheDyingIsNotMissing: what was overwritten or deleted needs no further replica, and is no longer counted as lacking one.
@@ -30,7 +30,7 @@ func TestTheDyingIsNotMissing(t *testing.T) {
 	cfg := testConfig(t, vfs.NewMem(), "/c")
 	cfg.Pool.Replication = 3
 	cfg.Volumes = []*metapb.VolumeRow{{Number: 1, Id: []byte("volume-1")}, {Number: 2, Id: []byte("volume-2")}, {Number: 3, Id: []byte("volume-3")}}
-	cfg.Clock, cfg.Care = &clock{}, noCare{t}
+	cfg.Clock, cfg.Care = &clock{}, noCare{t: t}
 	c := open(t, cfg)
 	m := connect(t, c)
 	b := createBucket(t, m, "bucket")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"minikv/e2e/harness"
+	"minikv/internal/ops"
 )
 
 // spoil flips a byte in the middle of what the node's volume holds of each body.
@@ -115,4 +117,73 @@ func TestClusterBitRot(t *testing.T) {
 	for i := range objects {
 		require.True(t, bytes.Equal(body(i), get(t, c.Nodes[0].AWS(), bucket, fmt.Sprint(i))), "object %d from its repaired replica", i)
 	}
+}
+
+// verify runs minikv verify at a node and gives its answer, its problems by kind, and how it ended.
+func verify(t *testing.T, n *harness.Node, args ...string) (a ops.VerifyAnswer, problems map[string]int, code int) {
+	t.Helper()
+	ran := n.CLI(t, append([]string{"verify", "--json"}, args...)...)
+	out := ran.Out + ran.Err
+	problems = map[string]int{}
+	lines := strings.Split(strings.TrimSpace(ran.Out), "\n")
+	for _, line := range lines[:len(lines)-1] {
+		var ev ops.VerifyEvent
+		require.NoError(t, json.Unmarshal([]byte(line), &ev), out)
+		problems[ev.Problem.Kind]++
+	}
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &a), out)
+	return a, problems, ran.Code
+}
+
+// TestClusterVerify: a sound store is sound; flipped bytes on one volume are found by a deep verification only, and a segment that is
+// deleted by either; what is found is repaired, and all is sound again.
+func TestClusterVerify(t *testing.T) {
+	c := harness.StartCluster(t, 3, nil)
+	bucket := c.Nodes[0].Bucket(t)
+	const objects = 10
+	body := func(i int) []byte { return noise(uint64(i), 20_000+60_000*i) }
+	for i := range objects {
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), body(i)))
+	}
+	awaitWhole(t, c.Nodes[0])
+	a, problems, code := verify(t, c.Nodes[1], "--deep")
+	require.Equal(t, 0, code)
+	require.Empty(t, problems)
+	require.True(t, a.Sound)
+	require.EqualValues(t, 3*a.Blobs, a.Replicas)
+	require.EqualValues(t, objects, a.Objects)
+	require.EqualValues(t, objects, a.Sums, "the SDK gives a checksum of each object")
+	require.EqualValues(t, a.Replicas, a.Held)
+	require.Zero(t, a.Orphans)
+
+	spoil(t, c.Nodes[2], body(1), body(7))
+	_, problems, code = verify(t, c.Nodes[0])
+	require.Equal(t, 0, code)
+	require.Empty(t, problems, "nobody has read them")
+	_, problems, code = verify(t, c.Nodes[0], "--deep", "--repair")
+	require.Equal(t, 8, code)
+	require.Equal(t, map[string]int{"damaged": 2}, problems)
+	awaitNothingBad(t, c)
+
+	// A volume loses a segment while it is stopped.
+	_, followers := c.Roles()
+	victim := followers[0]
+	require.NoError(t, victim.Stop())
+	segments, err := filepath.Glob(filepath.Join(victim.Data, "volume-*", "*.small.seg"))
+	require.NoError(t, err)
+	require.NotEmpty(t, segments)
+	for _, s := range segments {
+		require.NoError(t, os.Remove(s))
+	}
+	victim.Run()
+	a, _, code = verify(t, c.Nodes[0], "--repair")
+	require.Contains(t, []int{0, 8}, code, "unless what is missing at the start was found and repaired already")
+	require.Zero(t, a.Lost)
+	awaitNothingBad(t, c)
+	require.Equal(t, 0, victim.CLI(t, "repair", "--json").Code)
+	a, problems, code = verify(t, victim, "--deep")
+	require.Equal(t, 0, code)
+	require.Empty(t, problems)
+	require.EqualValues(t, 3*a.Blobs, a.Replicas)
+	require.Equal(t, 0, victim.CLI(t, "compact", "--json").Code)
 }

@@ -100,6 +100,10 @@ func (v *view) answer(q *metapb.Query) (*metapb.Answer, error) {
 		r, err := v.missing(q.Missing)
 		a.A = &metapb.Answer_Missing{Missing: r}
 		return a, err
+	case *metapb.Query_Audit:
+		r, err := v.audit(q.Audit)
+		a.A = &metapb.Answer_Audit{Audit: r}
+		return a, err
 	case *metapb.Query_Runs:
 		r, err := v.runs(q.Runs)
 		a.A = &metapb.Answer_Runs{Runs: r}

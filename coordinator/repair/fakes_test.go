@@ -2,6 +2,7 @@ package repair
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"slices"
@@ -38,6 +39,8 @@ type cluster struct {
 	slow    time.Duration // of one Fetch
 	deep    int64         // bytes checked deep
 	cleared int
+	digests int // calls
+	audits  []*metapb.AuditAnswer
 	failed  error // of the metadata
 }
 
@@ -127,6 +130,12 @@ func (c *cluster) Read(_ context.Context, q *metapb.Query) (*metapb.Answer, erro
 			r.Counts = append(r.Counts, &metapb.MissingCount{Volume: x.volume, Count: 1})
 		}
 		a.A = &metapb.Answer_MissingCounts{MissingCounts: r}
+	case *metapb.Query_Audit:
+		r := &metapb.AuditAnswer{}
+		if n := len(q.Audit.After); n < len(c.audits) {
+			r = c.audits[n]
+		}
+		a.A = &metapb.Answer_Audit{Audit: r}
 	case *metapb.Query_Runs:
 		a.A = &metapb.Answer_Runs{Runs: c.runPage(q.Runs)}
 	}
@@ -273,6 +282,48 @@ func (c *cluster) Check(_ context.Context, at *metapb.VolumeRow, q object.Check)
 		out.Verdicts = append(out.Verdicts, v)
 	}
 	return out, nil
+}
+
+func (c *cluster) ListShard(ctx context.Context, at *metapb.VolumeRow, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.down[at.Number] {
+		return nil, errs.E("fake", errs.Unavailable, "volume %d is down", at.Number)
+	}
+	var all []object.BlobInfo
+	for r := range c.held {
+		if r.volume == at.Number && (shards == 0 || r.blob.Shard(shards) == shard) {
+			all = append(all, object.BlobInfo{ID: r.blob, Length: 9})
+		}
+	}
+	less := func(a, b object.BlobID) int {
+		return cmp.Or(cmp.Compare(a.Hash(), b.Hash()), bytes.Compare(a[:], b[:]))
+	}
+	slices.SortFunc(all, func(a, b object.BlobInfo) int { return less(a.ID, b.ID) })
+	if after != (object.BlobID{}) {
+		all = slices.DeleteFunc(all, func(b object.BlobInfo) bool { return less(b.ID, after) <= 0 })
+	}
+	return all[:min(len(all), limit)], nil
+}
+
+func (c *cluster) List(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	return c.ListShard(ctx, at, 0, 0, after, limit)
+}
+
+func (c *cluster) Digests(_ context.Context, at *metapb.VolumeRow, shards uint32) ([]object.ShardDigest, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.digests++
+	if c.down[at.Number] {
+		return nil, errs.E("fake", errs.Unavailable, "volume %d is down", at.Number)
+	}
+	all := make([]object.ShardDigest, shards)
+	for r := range c.held {
+		if r.volume == at.Number {
+			all[r.blob.Shard(shards)].Add(r.blob, 9)
+		}
+	}
+	return all, nil
 }
 
 // realClock is the bubble's.

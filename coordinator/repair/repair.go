@@ -34,6 +34,12 @@ type Volumes interface {
 	Fetch(ctx context.Context, to *metapb.VolumeRow, wants []object.Want, sources []*metapb.VolumeRow) ([]object.Fetched, error)
 	// Check asks a volume what it has of blobs: at most object.CheckBlobsMax; deep, object.CareBytesMax.
 	Check(ctx context.Context, at *metapb.VolumeRow, c object.Check) (object.Checked, error)
+	// List gives up to limit blobs of a volume after the given one; fewer mean the end.
+	List(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error)
+	// ListShard is List of one shard.
+	ListShard(ctx context.Context, at *metapb.VolumeRow, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error)
+	// Digests tells what a volume holds of each of so many shards.
+	Digests(ctx context.Context, at *metapb.VolumeRow, shards uint32) ([]object.ShardDigest, error)
 }
 
 // propose makes a recorded refusal an error.

@@ -73,3 +73,10 @@ type Checked struct {
 	Verdicts []Verdict
 	Sums     [][]byte // empty for blobs that are not good; nil if none were asked for
 }
+
+// Compacted is what a compaction on demand did.
+type Compacted struct {
+	Segments    int64 // removed
+	CopiedBytes int64
+	FreedBytes  int64 // on disk, those of the copies taken off
+}

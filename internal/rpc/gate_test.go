@@ -109,6 +109,8 @@ func knock(t *testing.T, conn *grpc.ClientConn, method string) codes.Code {
 		m = &volumepb.ReadRequest{Id: id[:]}
 	case methodReadSome:
 		m = &coordpb.ReadSomeRequest{Queries: []*metapb.Query{{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "b"}}}}}
+	case methodDigests:
+		m = &volumepb.DigestsRequest{Shards: 1}
 	case methodList:
 		m = &volumepb.ListRequest{Limit: 1}
 	}

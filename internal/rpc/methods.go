@@ -23,6 +23,8 @@ const (
 	methodStats   = "/" + volumeService + "/Stats"
 	methodFetch   = "/" + volumeService + "/Fetch"
 	methodCheck   = "/" + volumeService + "/Check"
+	methodDigests = "/" + volumeService + "/Digests"
+	methodCompact = "/" + volumeService + "/Compact"
 	methodFence   = "/" + volumeService + "/Fence"
 
 	methodPropose   = "/" + coordinatorService + "/Propose"
@@ -64,6 +66,8 @@ var rules = map[string]rule{
 	methodFetch:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
 	methodFence:   {roles: coordinator, timeout: 40 * time.Second, idempotent: true},
 	methodCheck:   {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
+	methodDigests: {roles: coordinator, timeout: 2 * time.Minute, idempotent: true},
+	methodCompact: {roles: coordinator, timeout: time.Hour, idempotent: true},
 
 	methodPropose:   {roles: gateway | coordinator, timeout: 10 * time.Second},
 	methodRead:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},

@@ -21,6 +21,10 @@ type Care interface {
 	Fetch(ctx context.Context, wants []object.Want, sources []VolumeAt) ([]object.Fetched, error)
 	// Check tells what the volume has of the blobs.
 	Check(ctx context.Context, c object.Check) (object.Checked, error)
+	// Digests tells what the volume holds of each of so many shards.
+	Digests(ctx context.Context, shards uint32) ([]object.ShardDigest, error)
+	// Compact rewrites segments of which at least the share dead is dead.
+	Compact(ctx context.Context, dead float64) (object.Compacted, error)
 }
 
 var _ Care = (*VolumeClient)(nil)
@@ -167,4 +171,60 @@ func (c *VolumeClient) Check(ctx context.Context, q object.Check) (object.Checke
 		}
 	}
 	return out, nil
+}
+
+func (s *volumeServer) digests(ctx context.Context, m *volumepb.DigestsRequest) (*volumepb.DigestsReply, error) {
+	care, err := s.care(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if m.Shards == 0 || m.Shards > object.ShardsMax {
+		return nil, errs.E("rpc.Digests", errs.Invalid, "%d shards", m.Shards)
+	}
+	all, err := care.Digests(ctx, m.Shards)
+	if err != nil {
+		return nil, err
+	}
+	reply := &volumepb.DigestsReply{Packed: make([]byte, 0, len(all)*object.ShardDigestLen)}
+	for i := range all {
+		reply.Packed = all[i].AppendTo(reply.Packed)
+	}
+	return reply, nil
+}
+
+// Digests tells what the volume holds of each of so many shards.
+func (c *VolumeClient) Digests(ctx context.Context, shards uint32) ([]object.ShardDigest, error) {
+	var reply volumepb.DigestsReply
+	if _, err := c.peer.unary(c.ref.outgoing(ctx), methodDigests, &volumepb.DigestsRequest{Shards: shards}, &reply); err != nil {
+		return nil, err
+	}
+	all, err := object.ParseShardDigests(reply.Packed)
+	if err == nil && len(all) != int(shards) {
+		err = errs.E("", errs.Other, "%d digests of %d shards", len(all), shards)
+	}
+	return all, errs.Wrap(opOf(methodDigests), err)
+}
+
+func (s *volumeServer) compact(ctx context.Context, m *volumepb.CompactRequest) (*volumepb.CompactReply, error) {
+	care, err := s.care(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !(m.Dead >= 0 && m.Dead <= 1) {
+		return nil, errs.E("rpc.Compact", errs.Invalid, "a share of %v", m.Dead)
+	}
+	r, err := care.Compact(ctx, m.Dead)
+	if err != nil {
+		return nil, err
+	}
+	return &volumepb.CompactReply{Segments: uint64(r.Segments), CopiedBytes: uint64(r.CopiedBytes), FreedBytes: uint64(r.FreedBytes)}, nil
+}
+
+// Compact rewrites segments of which at least the share dead, 0 to 1, is dead.
+func (c *VolumeClient) Compact(ctx context.Context, dead float64) (object.Compacted, error) {
+	var r volumepb.CompactReply
+	if _, err := c.peer.unary(c.ref.outgoing(ctx), methodCompact, &volumepb.CompactRequest{Dead: dead}, &r); err != nil {
+		return object.Compacted{}, err
+	}
+	return object.Compacted{Segments: int64(r.Segments), CopiedBytes: int64(r.CopiedBytes), FreedBytes: int64(r.FreedBytes)}, nil
 }

@@ -50,6 +50,20 @@ func (v *memVolume) Check(ctx context.Context, c object.Check) (object.Checked, 
 	return out, nil
 }
 
+// Digests gives one blob in the last shard.
+func (v *memVolume) Digests(ctx context.Context, shards uint32) ([]object.ShardDigest, error) {
+	all := make([]object.ShardDigest, shards)
+	for i := range all {
+		all[i].Shard = uint32(i)
+	}
+	all[shards-1].Add(blobID(1), 5)
+	return all, v.enter(ctx)
+}
+
+func (v *memVolume) Compact(ctx context.Context, dead float64) (object.Compacted, error) {
+	return object.Compacted{Segments: 1, CopiedBytes: 2, FreedBytes: int64(100 * dead)}, v.enter(ctx)
+}
+
 func TestCareTravels(t *testing.T) {
 	v := newMemVolume()
 	local := v.local()
@@ -79,6 +93,14 @@ func TestCareTravels(t *testing.T) {
 	_, err = c.Check(ctx, object.Check{IDs: []object.BlobID{blobID(1)}, Lengths: []uint32{9}})
 	require.True(t, errs.Is(err, errs.Unsupported), "%v", err)
 
+	digests, err := c.Digests(ctx, 3)
+	require.NoError(t, err)
+	require.Len(t, digests, 3)
+	require.EqualValues(t, 5, digests[2].Bytes)
+	compacted, err := c.Compact(ctx, 0.25)
+	require.NoError(t, err)
+	require.Equal(t, object.Compacted{Segments: 1, CopiedBytes: 2, FreedBytes: 25}, compacted)
+
 	// What breaks a bound is refused before the volume sees it.
 	before := v.calls.Load()
 	_, err = c.Check(ctx, object.Check{IDs: []object.BlobID{blobID(1)}, Lengths: []uint32{object.CareBytesMax + 1}, Deep: true})
@@ -88,6 +110,10 @@ func TestCareTravels(t *testing.T) {
 	_, err = c.Fetch(ctx, []object.Want{{Length: object.CareBytesMax + 1}}, nil)
 	require.True(t, errs.Is(err, errs.Invalid), "%v", err)
 	_, err = c.peer.unary(ctx, methodCheck, &volumepb.CheckRequest{Packed: make([]byte, 16)}, &volumepb.CheckReply{})
+	require.True(t, errs.Is(err, errs.Invalid), "%v", err)
+	_, err = c.Digests(ctx, object.ShardsMax+1)
+	require.True(t, errs.Is(err, errs.Invalid), "%v", err)
+	_, err = c.Compact(ctx, 1.5)
 	require.True(t, errs.Is(err, errs.Invalid), "%v", err)
 	require.Equal(t, before, v.calls.Load())
 }

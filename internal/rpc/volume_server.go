@@ -48,6 +48,8 @@ var volumeDesc = grpc.ServiceDesc{
 		{MethodName: "Stats", Handler: unaryOf(methodStats, (*volumeServer).stats)},
 		{MethodName: "Fetch", Handler: unaryOf(methodFetch, (*volumeServer).fetch)},
 		{MethodName: "Check", Handler: unaryOf(methodCheck, (*volumeServer).check)},
+		{MethodName: "Digests", Handler: unaryOf(methodDigests, (*volumeServer).digests)},
+		{MethodName: "Compact", Handler: unaryOf(methodCompact, (*volumeServer).compact)},
 		{MethodName: "Fence", Handler: unaryOf(methodFence, (*volumeServer).fence)},
 	},
 	Streams: []grpc.StreamDesc{

@@ -5780,6 +5780,7 @@ type Query struct {
 	//	*Query_Missing
 	//	*Query_MissingCounts
 	//	*Query_Runs
+	//	*Query_Audit
 	Q             isQuery_Q `protobuf_oneof:"q"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5957,6 +5958,15 @@ func (x *Query) GetRuns() *RunsQuery {
 	return nil
 }
 
+func (x *Query) GetAudit() *AuditQuery {
+	if x != nil {
+		if x, ok := x.Q.(*Query_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
 type isQuery_Q interface {
 	isQuery_Q()
 }
@@ -6021,6 +6031,10 @@ type Query_Runs struct {
 	Runs *RunsQuery `protobuf:"bytes,40,opt,name=runs,proto3,oneof"`
 }
 
+type Query_Audit struct {
+	Audit *AuditQuery `protobuf:"bytes,41,opt,name=audit,proto3,oneof"`
+}
+
 func (*Query_GetBucket) isQuery_Q() {}
 
 func (*Query_ListBuckets) isQuery_Q() {}
@@ -6051,6 +6065,8 @@ func (*Query_MissingCounts) isQuery_Q() {}
 
 func (*Query_Runs) isQuery_Q() {}
 
+func (*Query_Audit) isQuery_Q() {}
+
 // Answer to a query. Failures are errors of the call, not in here.
 type Answer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -6072,6 +6088,7 @@ type Answer struct {
 	//	*Answer_Missing
 	//	*Answer_MissingCounts
 	//	*Answer_Runs
+	//	*Answer_Audit
 	A             isAnswer_A `protobuf_oneof:"a"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -6256,6 +6273,15 @@ func (x *Answer) GetRuns() *RunsAnswer {
 	return nil
 }
 
+func (x *Answer) GetAudit() *AuditAnswer {
+	if x != nil {
+		if x, ok := x.A.(*Answer_Audit); ok {
+			return x.Audit
+		}
+	}
+	return nil
+}
+
 type isAnswer_A interface {
 	isAnswer_A()
 }
@@ -6320,6 +6346,10 @@ type Answer_Runs struct {
 	Runs *RunsAnswer `protobuf:"bytes,40,opt,name=runs,proto3,oneof"`
 }
 
+type Answer_Audit struct {
+	Audit *AuditAnswer `protobuf:"bytes,41,opt,name=audit,proto3,oneof"`
+}
+
 func (*Answer_Bucket) isAnswer_A() {}
 
 func (*Answer_ListBuckets) isAnswer_A() {}
@@ -6349,6 +6379,8 @@ func (*Answer_Missing) isAnswer_A() {}
 func (*Answer_MissingCounts) isAnswer_A() {}
 
 func (*Answer_Runs) isAnswer_A() {}
+
+func (*Answer_Audit) isAnswer_A() {}
 
 type GetBucketQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -8438,6 +8470,257 @@ func (x *MissingCountsAnswer) GetCounts() []*MissingCount {
 	return nil
 }
 
+// AuditQuery goes through rows that point to bytes and looks whether what they point to is alive.
+type AuditQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`  // exclusive; empty: from the start
+	Limit         uint32                 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"` // rows that are looked at
+	Sums          bool                   `protobuf:"varint,3,opt,name=sums,proto3" json:"sums,omitempty"`   // also give what is known of the bytes of whole runs
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditQuery) Reset() {
+	*x = AuditQuery{}
+	mi := &file_meta_proto_msgTypes[107]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditQuery) ProtoMessage() {}
+
+func (x *AuditQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[107]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditQuery.ProtoReflect.Descriptor instead.
+func (*AuditQuery) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{107}
+}
+
+func (x *AuditQuery) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *AuditQuery) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *AuditQuery) GetSums() bool {
+	if x != nil {
+		return x.Sums
+	}
+	return false
+}
+
+type AuditAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       uint64                 `protobuf:"varint,1,opt,name=objects,proto3" json:"objects,omitempty"` // rows of versions of objects that were looked at
+	Parts         uint64                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`     // rows of parts
+	Dangling      []*Dangling            `protobuf:"bytes,3,rep,name=dangling,proto3" json:"dangling,omitempty"`
+	Sums          []*WholeSum            `protobuf:"bytes,4,rep,name=sums,proto3" json:"sums,omitempty"`
+	Next          []byte                 `protobuf:"bytes,5,opt,name=next,proto3" json:"next,omitempty"` // the last that was looked at; empty: there are no more
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditAnswer) Reset() {
+	*x = AuditAnswer{}
+	mi := &file_meta_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditAnswer) ProtoMessage() {}
+
+func (x *AuditAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditAnswer.ProtoReflect.Descriptor instead.
+func (*AuditAnswer) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{108}
+}
+
+func (x *AuditAnswer) GetObjects() uint64 {
+	if x != nil {
+		return x.Objects
+	}
+	return 0
+}
+
+func (x *AuditAnswer) GetParts() uint64 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *AuditAnswer) GetDangling() []*Dangling {
+	if x != nil {
+		return x.Dangling
+	}
+	return nil
+}
+
+func (x *AuditAnswer) GetSums() []*WholeSum {
+	if x != nil {
+		return x.Sums
+	}
+	return nil
+}
+
+func (x *AuditAnswer) GetNext() []byte {
+	if x != nil {
+		return x.Next
+	}
+	return nil
+}
+
+// Dangling is a row that points to what is not alive.
+type Dangling struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Row           string                 `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"` // for people
+	What          string                 `protobuf:"bytes,2,opt,name=what,proto3" json:"what,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dangling) Reset() {
+	*x = Dangling{}
+	mi := &file_meta_proto_msgTypes[109]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dangling) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dangling) ProtoMessage() {}
+
+func (x *Dangling) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[109]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dangling.ProtoReflect.Descriptor instead.
+func (*Dangling) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{109}
+}
+
+func (x *Dangling) GetRow() string {
+	if x != nil {
+		return x.Row
+	}
+	return ""
+}
+
+func (x *Dangling) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+// WholeSum is a checksum of all the bytes of a run, as its writer's object has it.
+type WholeSum struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Row           string                 `protobuf:"bytes,1,opt,name=row,proto3" json:"row,omitempty"` // for people
+	Run           *Run                   `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
+	Checksum      *Checksum              `protobuf:"bytes,3,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WholeSum) Reset() {
+	*x = WholeSum{}
+	mi := &file_meta_proto_msgTypes[110]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WholeSum) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WholeSum) ProtoMessage() {}
+
+func (x *WholeSum) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[110]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WholeSum.ProtoReflect.Descriptor instead.
+func (*WholeSum) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{110}
+}
+
+func (x *WholeSum) GetRow() string {
+	if x != nil {
+		return x.Row
+	}
+	return ""
+}
+
+func (x *WholeSum) GetRun() *Run {
+	if x != nil {
+		return x.Run
+	}
+	return nil
+}
+
+func (x *WholeSum) GetChecksum() *Checksum {
+	if x != nil {
+		return x.Checksum
+	}
+	return nil
+}
+
 var File_meta_proto protoreflect.FileDescriptor
 
 const file_meta_proto_rawDesc = "" +
@@ -8935,7 +9218,7 @@ const file_meta_proto_rawDesc = "" +
 	"\aresults\x18\x01 \x03(\v2\x1d.minikv.meta.v1.BatchOpResultR\aresults\"?\n" +
 	"\rReleaseResult\x12\x1a\n" +
 	"\breleased\x18\x01 \x01(\rR\breleased\x12\x12\n" +
-	"\x04done\x18\x02 \x01(\bR\x04done\"\xbe\a\n" +
+	"\x04done\x18\x02 \x01(\bR\x04done\"\xf2\a\n" +
 	"\x05Query\x12?\n" +
 	"\n" +
 	"get_bucket\x18\x01 \x01(\v2\x1e.minikv.meta.v1.GetBucketQueryH\x00R\tgetBucket\x12E\n" +
@@ -8958,8 +9241,9 @@ const file_meta_proto_rawDesc = "" +
 	"\x05stats\x18\f \x01(\v2\x1a.minikv.meta.v1.StatsQueryH\x00R\x05stats\x128\n" +
 	"\amissing\x18\r \x01(\v2\x1c.minikv.meta.v1.MissingQueryH\x00R\amissing\x12K\n" +
 	"\x0emissing_counts\x18\x1e \x01(\v2\".minikv.meta.v1.MissingCountsQueryH\x00R\rmissingCounts\x12/\n" +
-	"\x04runs\x18( \x01(\v2\x19.minikv.meta.v1.RunsQueryH\x00R\x04runsB\x03\n" +
-	"\x01q\"\xd1\a\n" +
+	"\x04runs\x18( \x01(\v2\x19.minikv.meta.v1.RunsQueryH\x00R\x04runs\x122\n" +
+	"\x05audit\x18) \x01(\v2\x1a.minikv.meta.v1.AuditQueryH\x00R\x05auditB\x03\n" +
+	"\x01q\"\x86\b\n" +
 	"\x06Answer\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x123\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x19.minikv.meta.v1.BucketRowH\x00R\x06bucket\x12F\n" +
@@ -8982,7 +9266,8 @@ const file_meta_proto_rawDesc = "" +
 	"\x05stats\x18\r \x01(\v2\x1b.minikv.meta.v1.StatsAnswerH\x00R\x05stats\x129\n" +
 	"\amissing\x18\x0e \x01(\v2\x1d.minikv.meta.v1.MissingAnswerH\x00R\amissing\x12L\n" +
 	"\x0emissing_counts\x18\x1e \x01(\v2#.minikv.meta.v1.MissingCountsAnswerH\x00R\rmissingCounts\x120\n" +
-	"\x04runs\x18( \x01(\v2\x1a.minikv.meta.v1.RunsAnswerH\x00R\x04runsB\x03\n" +
+	"\x04runs\x18( \x01(\v2\x1a.minikv.meta.v1.RunsAnswerH\x00R\x04runs\x123\n" +
+	"\x05audit\x18) \x01(\v2\x1b.minikv.meta.v1.AuditAnswerH\x00R\x05auditB\x03\n" +
 	"\x01a\"$\n" +
 	"\x0eGetBucketQuery\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"l\n" +
@@ -9133,7 +9418,25 @@ const file_meta_proto_rawDesc = "" +
 	"\x06volume\x18\x03 \x01(\rR\x06volume\x12\x14\n" +
 	"\x05count\x18\x04 \x01(\x04R\x05count\"K\n" +
 	"\x13MissingCountsAnswer\x124\n" +
-	"\x06counts\x18\x01 \x03(\v2\x1c.minikv.meta.v1.MissingCountR\x06counts*9\n" +
+	"\x06counts\x18\x01 \x03(\v2\x1c.minikv.meta.v1.MissingCountR\x06counts\"L\n" +
+	"\n" +
+	"AuditQuery\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\x12\x12\n" +
+	"\x04sums\x18\x03 \x01(\bR\x04sums\"\xb5\x01\n" +
+	"\vAuditAnswer\x12\x18\n" +
+	"\aobjects\x18\x01 \x01(\x04R\aobjects\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\x04R\x05parts\x124\n" +
+	"\bdangling\x18\x03 \x03(\v2\x18.minikv.meta.v1.DanglingR\bdangling\x12,\n" +
+	"\x04sums\x18\x04 \x03(\v2\x18.minikv.meta.v1.WholeSumR\x04sums\x12\x12\n" +
+	"\x04next\x18\x05 \x01(\fR\x04next\"0\n" +
+	"\bDangling\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\tR\x03row\x12\x12\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\"y\n" +
+	"\bWholeSum\x12\x10\n" +
+	"\x03row\x18\x01 \x01(\tR\x03row\x12%\n" +
+	"\x03run\x18\x02 \x01(\v2\x13.minikv.meta.v1.RunR\x03run\x124\n" +
+	"\bchecksum\x18\x03 \x01(\v2\x18.minikv.meta.v1.ChecksumR\bchecksum*9\n" +
 	"\n" +
 	"Versioning\x12\x0f\n" +
 	"\vUNVERSIONED\x10\x00\x12\v\n" +
@@ -9153,7 +9456,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 107)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
 var file_meta_proto_goTypes = []any{
 	(Versioning)(0),             // 0: minikv.meta.v1.Versioning
 	(*CounterRange)(nil),        // 1: minikv.meta.v1.CounterRange
@@ -9263,6 +9566,10 @@ var file_meta_proto_goTypes = []any{
 	(*MissingCountsQuery)(nil),  // 105: minikv.meta.v1.MissingCountsQuery
 	(*MissingCount)(nil),        // 106: minikv.meta.v1.MissingCount
 	(*MissingCountsAnswer)(nil), // 107: minikv.meta.v1.MissingCountsAnswer
+	(*AuditQuery)(nil),          // 108: minikv.meta.v1.AuditQuery
+	(*AuditAnswer)(nil),         // 109: minikv.meta.v1.AuditAnswer
+	(*Dangling)(nil),            // 110: minikv.meta.v1.Dangling
+	(*WholeSum)(nil),            // 111: minikv.meta.v1.WholeSum
 }
 var file_meta_proto_depIdxs = []int32{
 	1,   // 0: minikv.meta.v1.Run.ranges:type_name -> minikv.meta.v1.CounterRange
@@ -9392,57 +9699,63 @@ var file_meta_proto_depIdxs = []int32{
 	101, // 124: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
 	105, // 125: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
 	103, // 126: minikv.meta.v1.Query.runs:type_name -> minikv.meta.v1.RunsQuery
-	7,   // 127: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
-	76,  // 128: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
-	78,  // 129: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
-	80,  // 130: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
-	83,  // 131: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
-	85,  // 132: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
-	87,  // 133: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
-	90,  // 134: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
-	93,  // 135: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
-	95,  // 136: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
-	98,  // 137: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
-	100, // 138: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
-	102, // 139: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
-	107, // 140: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
-	104, // 141: minikv.meta.v1.Answer.runs:type_name -> minikv.meta.v1.RunsAnswer
-	7,   // 142: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
-	7,   // 143: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	8,   // 144: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
-	11,  // 145: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 146: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	81,  // 147: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
-	7,   // 148: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 149: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	12,  // 150: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
-	7,   // 151: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 152: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	11,  // 153: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 154: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	88,  // 155: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
-	10,  // 156: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
-	9,   // 157: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
-	11,  // 158: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	1,   // 159: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
-	92,  // 160: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
-	21,  // 161: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
-	17,  // 162: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
-	15,  // 163: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
-	18,  // 164: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
-	19,  // 165: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
-	14,  // 166: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
-	97,  // 167: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
-	16,  // 168: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
-	16,  // 169: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
-	16,  // 170: minikv.meta.v1.MissingAnswer.next:type_name -> minikv.meta.v1.MissingRow
-	2,   // 171: minikv.meta.v1.RunsAnswer.runs:type_name -> minikv.meta.v1.Run
-	106, // 172: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
-	173, // [173:173] is the sub-list for method output_type
-	173, // [173:173] is the sub-list for method input_type
-	173, // [173:173] is the sub-list for extension type_name
-	173, // [173:173] is the sub-list for extension extendee
-	0,   // [0:173] is the sub-list for field type_name
+	108, // 127: minikv.meta.v1.Query.audit:type_name -> minikv.meta.v1.AuditQuery
+	7,   // 128: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
+	76,  // 129: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
+	78,  // 130: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
+	80,  // 131: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
+	83,  // 132: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
+	85,  // 133: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
+	87,  // 134: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
+	90,  // 135: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
+	93,  // 136: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
+	95,  // 137: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
+	98,  // 138: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
+	100, // 139: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
+	102, // 140: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
+	107, // 141: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
+	104, // 142: minikv.meta.v1.Answer.runs:type_name -> minikv.meta.v1.RunsAnswer
+	109, // 143: minikv.meta.v1.Answer.audit:type_name -> minikv.meta.v1.AuditAnswer
+	7,   // 144: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
+	7,   // 145: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	8,   // 146: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
+	11,  // 147: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 148: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	81,  // 149: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
+	7,   // 150: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 151: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	12,  // 152: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
+	7,   // 153: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 154: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	11,  // 155: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 156: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	88,  // 157: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
+	10,  // 158: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
+	9,   // 159: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
+	11,  // 160: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	1,   // 161: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
+	92,  // 162: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
+	21,  // 163: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
+	17,  // 164: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
+	15,  // 165: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
+	18,  // 166: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
+	19,  // 167: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	14,  // 168: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
+	97,  // 169: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
+	16,  // 170: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
+	16,  // 171: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
+	16,  // 172: minikv.meta.v1.MissingAnswer.next:type_name -> minikv.meta.v1.MissingRow
+	2,   // 173: minikv.meta.v1.RunsAnswer.runs:type_name -> minikv.meta.v1.Run
+	106, // 174: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
+	110, // 175: minikv.meta.v1.AuditAnswer.dangling:type_name -> minikv.meta.v1.Dangling
+	111, // 176: minikv.meta.v1.AuditAnswer.sums:type_name -> minikv.meta.v1.WholeSum
+	2,   // 177: minikv.meta.v1.WholeSum.run:type_name -> minikv.meta.v1.Run
+	5,   // 178: minikv.meta.v1.WholeSum.checksum:type_name -> minikv.meta.v1.Checksum
+	179, // [179:179] is the sub-list for method output_type
+	179, // [179:179] is the sub-list for method input_type
+	179, // [179:179] is the sub-list for extension type_name
+	179, // [179:179] is the sub-list for extension extendee
+	0,   // [0:179] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -9516,6 +9829,7 @@ func file_meta_proto_init() {
 		(*Query_Missing)(nil),
 		(*Query_MissingCounts)(nil),
 		(*Query_Runs)(nil),
+		(*Query_Audit)(nil),
 	}
 	file_meta_proto_msgTypes[72].OneofWrappers = []any{
 		(*Answer_Bucket)(nil),
@@ -9533,6 +9847,7 @@ func file_meta_proto_init() {
 		(*Answer_Missing)(nil),
 		(*Answer_MissingCounts)(nil),
 		(*Answer_Runs)(nil),
+		(*Answer_Audit)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -9540,7 +9855,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   107,
+			NumMessages:   111,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1296,6 +1296,199 @@ func (x *CheckReply) GetChecksums() [][]byte {
 	return nil
 }
 
+type DigestsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        uint32                 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"` // of the pool
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestsRequest) Reset() {
+	*x = DigestsRequest{}
+	mi := &file_volume_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestsRequest) ProtoMessage() {}
+
+func (x *DigestsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestsRequest.ProtoReflect.Descriptor instead.
+func (*DigestsRequest) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *DigestsRequest) GetShards() uint32 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+// DigestsReply holds a digest of 52 bytes for each shard, in their order, as internal/object has them.
+type DigestsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Packed        []byte                 `protobuf:"bytes,1,opt,name=packed,proto3" json:"packed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DigestsReply) Reset() {
+	*x = DigestsReply{}
+	mi := &file_volume_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DigestsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DigestsReply) ProtoMessage() {}
+
+func (x *DigestsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DigestsReply.ProtoReflect.Descriptor instead.
+func (*DigestsReply) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DigestsReply) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
+type CompactRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dead          float64                `protobuf:"fixed64,1,opt,name=dead,proto3" json:"dead,omitempty"` // share of a segment, 0 to 1, from which on it is rewritten
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactRequest) Reset() {
+	*x = CompactRequest{}
+	mi := &file_volume_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactRequest) ProtoMessage() {}
+
+func (x *CompactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactRequest.ProtoReflect.Descriptor instead.
+func (*CompactRequest) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CompactRequest) GetDead() float64 {
+	if x != nil {
+		return x.Dead
+	}
+	return 0
+}
+
+type CompactReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Segments      uint64                 `protobuf:"varint,1,opt,name=segments,proto3" json:"segments,omitempty"` // removed
+	CopiedBytes   uint64                 `protobuf:"varint,2,opt,name=copied_bytes,json=copiedBytes,proto3" json:"copied_bytes,omitempty"`
+	FreedBytes    uint64                 `protobuf:"varint,3,opt,name=freed_bytes,json=freedBytes,proto3" json:"freed_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompactReply) Reset() {
+	*x = CompactReply{}
+	mi := &file_volume_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompactReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompactReply) ProtoMessage() {}
+
+func (x *CompactReply) ProtoReflect() protoreflect.Message {
+	mi := &file_volume_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompactReply.ProtoReflect.Descriptor instead.
+func (*CompactReply) Descriptor() ([]byte, []int) {
+	return file_volume_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *CompactReply) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *CompactReply) GetCopiedBytes() uint64 {
+	if x != nil {
+		return x.CopiedBytes
+	}
+	return 0
+}
+
+func (x *CompactReply) GetFreedBytes() uint64 {
+	if x != nil {
+		return x.FreedBytes
+	}
+	return 0
+}
+
 var File_volume_proto protoreflect.FileDescriptor
 
 const file_volume_proto_rawDesc = "" +
@@ -1401,7 +1594,18 @@ const file_volume_proto_rawDesc = "" +
 	"\n" +
 	"CheckReply\x12\x1a\n" +
 	"\bverdicts\x18\x01 \x01(\fR\bverdicts\x12\x1c\n" +
-	"\tchecksums\x18\x02 \x03(\fR\tchecksums2\xae\x06\n" +
+	"\tchecksums\x18\x02 \x03(\fR\tchecksums\"(\n" +
+	"\x0eDigestsRequest\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\rR\x06shards\"&\n" +
+	"\fDigestsReply\x12\x16\n" +
+	"\x06packed\x18\x01 \x01(\fR\x06packed\"$\n" +
+	"\x0eCompactRequest\x12\x12\n" +
+	"\x04dead\x18\x01 \x01(\x01R\x04dead\"n\n" +
+	"\fCompactReply\x12\x1a\n" +
+	"\bsegments\x18\x01 \x01(\x04R\bsegments\x12!\n" +
+	"\fcopied_bytes\x18\x02 \x01(\x04R\vcopiedBytes\x12\x1f\n" +
+	"\vfreed_bytes\x18\x03 \x01(\x04R\n" +
+	"freedBytes2\xc8\a\n" +
 	"\x06Volume\x12D\n" +
 	"\aPrepare\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply(\x01\x12G\n" +
 	"\fPrepareSmall\x12\x17.minikv.volume.v1.Frame\x1a\x1e.minikv.volume.v1.PrepareReply\x12B\n" +
@@ -1413,7 +1617,9 @@ const file_volume_proto_rawDesc = "" +
 	"\x04Stat\x12\x1d.minikv.volume.v1.StatRequest\x1a\x1b.minikv.volume.v1.StatReply\x12E\n" +
 	"\x05Stats\x12\x1e.minikv.volume.v1.StatsRequest\x1a\x1c.minikv.volume.v1.StatsReply\x12E\n" +
 	"\x05Fetch\x12\x1e.minikv.volume.v1.FetchRequest\x1a\x1c.minikv.volume.v1.FetchReply\x12E\n" +
-	"\x05Check\x12\x1e.minikv.volume.v1.CheckRequest\x1a\x1c.minikv.volume.v1.CheckReply\x12?\n" +
+	"\x05Check\x12\x1e.minikv.volume.v1.CheckRequest\x1a\x1c.minikv.volume.v1.CheckReply\x12K\n" +
+	"\aDigests\x12 .minikv.volume.v1.DigestsRequest\x1a\x1e.minikv.volume.v1.DigestsReply\x12K\n" +
+	"\aCompact\x12 .minikv.volume.v1.CompactRequest\x1a\x1e.minikv.volume.v1.CompactReply\x12?\n" +
 	"\x05Fence\x12\x1e.minikv.volume.v1.FenceRequest\x1a\x16.minikv.volume.v1.DoneB\x17Z\x15minikv/proto/volumepbb\x06proto3"
 
 var (
@@ -1428,27 +1634,31 @@ func file_volume_proto_rawDescGZIP() []byte {
 	return file_volume_proto_rawDescData
 }
 
-var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_volume_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_volume_proto_goTypes = []any{
-	(*Frame)(nil),        // 0: minikv.volume.v1.Frame
-	(*PrepareReply)(nil), // 1: minikv.volume.v1.PrepareReply
-	(*ReadRequest)(nil),  // 2: minikv.volume.v1.ReadRequest
-	(*BlobIDs)(nil),      // 3: minikv.volume.v1.BlobIDs
-	(*Done)(nil),         // 4: minikv.volume.v1.Done
-	(*ListRequest)(nil),  // 5: minikv.volume.v1.ListRequest
-	(*ListPage)(nil),     // 6: minikv.volume.v1.ListPage
-	(*FenceRequest)(nil), // 7: minikv.volume.v1.FenceRequest
-	(*StatRequest)(nil),  // 8: minikv.volume.v1.StatRequest
-	(*StatReply)(nil),    // 9: minikv.volume.v1.StatReply
-	(*StatsRequest)(nil), // 10: minikv.volume.v1.StatsRequest
-	(*StatsReply)(nil),   // 11: minikv.volume.v1.StatsReply
-	(*FetchRequest)(nil), // 12: minikv.volume.v1.FetchRequest
-	(*FetchBlob)(nil),    // 13: minikv.volume.v1.FetchBlob
-	(*FetchSource)(nil),  // 14: minikv.volume.v1.FetchSource
-	(*FetchReply)(nil),   // 15: minikv.volume.v1.FetchReply
-	(*FetchResult)(nil),  // 16: minikv.volume.v1.FetchResult
-	(*CheckRequest)(nil), // 17: minikv.volume.v1.CheckRequest
-	(*CheckReply)(nil),   // 18: minikv.volume.v1.CheckReply
+	(*Frame)(nil),          // 0: minikv.volume.v1.Frame
+	(*PrepareReply)(nil),   // 1: minikv.volume.v1.PrepareReply
+	(*ReadRequest)(nil),    // 2: minikv.volume.v1.ReadRequest
+	(*BlobIDs)(nil),        // 3: minikv.volume.v1.BlobIDs
+	(*Done)(nil),           // 4: minikv.volume.v1.Done
+	(*ListRequest)(nil),    // 5: minikv.volume.v1.ListRequest
+	(*ListPage)(nil),       // 6: minikv.volume.v1.ListPage
+	(*FenceRequest)(nil),   // 7: minikv.volume.v1.FenceRequest
+	(*StatRequest)(nil),    // 8: minikv.volume.v1.StatRequest
+	(*StatReply)(nil),      // 9: minikv.volume.v1.StatReply
+	(*StatsRequest)(nil),   // 10: minikv.volume.v1.StatsRequest
+	(*StatsReply)(nil),     // 11: minikv.volume.v1.StatsReply
+	(*FetchRequest)(nil),   // 12: minikv.volume.v1.FetchRequest
+	(*FetchBlob)(nil),      // 13: minikv.volume.v1.FetchBlob
+	(*FetchSource)(nil),    // 14: minikv.volume.v1.FetchSource
+	(*FetchReply)(nil),     // 15: minikv.volume.v1.FetchReply
+	(*FetchResult)(nil),    // 16: minikv.volume.v1.FetchResult
+	(*CheckRequest)(nil),   // 17: minikv.volume.v1.CheckRequest
+	(*CheckReply)(nil),     // 18: minikv.volume.v1.CheckReply
+	(*DigestsRequest)(nil), // 19: minikv.volume.v1.DigestsRequest
+	(*DigestsReply)(nil),   // 20: minikv.volume.v1.DigestsReply
+	(*CompactRequest)(nil), // 21: minikv.volume.v1.CompactRequest
+	(*CompactReply)(nil),   // 22: minikv.volume.v1.CompactReply
 }
 var file_volume_proto_depIdxs = []int32{
 	13, // 0: minikv.volume.v1.FetchRequest.blobs:type_name -> minikv.volume.v1.FetchBlob
@@ -1465,21 +1675,25 @@ var file_volume_proto_depIdxs = []int32{
 	10, // 11: minikv.volume.v1.Volume.Stats:input_type -> minikv.volume.v1.StatsRequest
 	12, // 12: minikv.volume.v1.Volume.Fetch:input_type -> minikv.volume.v1.FetchRequest
 	17, // 13: minikv.volume.v1.Volume.Check:input_type -> minikv.volume.v1.CheckRequest
-	7,  // 14: minikv.volume.v1.Volume.Fence:input_type -> minikv.volume.v1.FenceRequest
-	1,  // 15: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
-	1,  // 16: minikv.volume.v1.Volume.PrepareSmall:output_type -> minikv.volume.v1.PrepareReply
-	0,  // 17: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
-	4,  // 18: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
-	4,  // 19: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
-	4,  // 20: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
-	6,  // 21: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
-	9,  // 22: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
-	11, // 23: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
-	15, // 24: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
-	18, // 25: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
-	4,  // 26: minikv.volume.v1.Volume.Fence:output_type -> minikv.volume.v1.Done
-	15, // [15:27] is the sub-list for method output_type
-	3,  // [3:15] is the sub-list for method input_type
+	19, // 14: minikv.volume.v1.Volume.Digests:input_type -> minikv.volume.v1.DigestsRequest
+	21, // 15: minikv.volume.v1.Volume.Compact:input_type -> minikv.volume.v1.CompactRequest
+	7,  // 16: minikv.volume.v1.Volume.Fence:input_type -> minikv.volume.v1.FenceRequest
+	1,  // 17: minikv.volume.v1.Volume.Prepare:output_type -> minikv.volume.v1.PrepareReply
+	1,  // 18: minikv.volume.v1.Volume.PrepareSmall:output_type -> minikv.volume.v1.PrepareReply
+	0,  // 19: minikv.volume.v1.Volume.ReadAt:output_type -> minikv.volume.v1.Frame
+	4,  // 20: minikv.volume.v1.Volume.Commit:output_type -> minikv.volume.v1.Done
+	4,  // 21: minikv.volume.v1.Volume.Abort:output_type -> minikv.volume.v1.Done
+	4,  // 22: minikv.volume.v1.Volume.Delete:output_type -> minikv.volume.v1.Done
+	6,  // 23: minikv.volume.v1.Volume.List:output_type -> minikv.volume.v1.ListPage
+	9,  // 24: minikv.volume.v1.Volume.Stat:output_type -> minikv.volume.v1.StatReply
+	11, // 25: minikv.volume.v1.Volume.Stats:output_type -> minikv.volume.v1.StatsReply
+	15, // 26: minikv.volume.v1.Volume.Fetch:output_type -> minikv.volume.v1.FetchReply
+	18, // 27: minikv.volume.v1.Volume.Check:output_type -> minikv.volume.v1.CheckReply
+	20, // 28: minikv.volume.v1.Volume.Digests:output_type -> minikv.volume.v1.DigestsReply
+	22, // 29: minikv.volume.v1.Volume.Compact:output_type -> minikv.volume.v1.CompactReply
+	4,  // 30: minikv.volume.v1.Volume.Fence:output_type -> minikv.volume.v1.Done
+	17, // [17:31] is the sub-list for method output_type
+	3,  // [3:17] is the sub-list for method input_type
 	3,  // [3:3] is the sub-list for extension type_name
 	3,  // [3:3] is the sub-list for extension extendee
 	0,  // [0:3] is the sub-list for field type_name
@@ -1496,7 +1710,7 @@ func file_volume_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_volume_proto_rawDesc), len(file_volume_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

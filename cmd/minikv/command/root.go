@@ -84,6 +84,7 @@ func newRoot(e *env) *cobra.Command {
 		newNode(e),
 		newRebalance(e),
 		newRaft(e),
+		newVerify(e), newRepair(e), newCompact(e),
 		newBackup(e),
 		newRestore(e),
 		newDoctor(e),

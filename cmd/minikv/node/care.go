@@ -49,7 +49,11 @@ func (v *careHere) source(at *rpc.VolumeAt) (volume.Source, error) {
 	if v.pool == nil {
 		return nil, errs.E("node.Fetch", errs.Unavailable, "there are no other nodes")
 	}
-	return rpc.NewVolumeClient(v.pool, at.Address, at.Node, rpc.VolumeRef{Number: at.Number, Incarnation: hex.EncodeToString(at.Incarnation[:])})
+	other, err := rpc.NewVolumeClient(v.pool, at.Address, at.Node, rpc.VolumeRef{Number: at.Number, Incarnation: hex.EncodeToString(at.Incarnation[:])})
+	if err != nil {
+		return nil, err
+	}
+	return other, nil
 }
 
 // care reaches volumes for the leader: the one here, if any, in process, all others over RPC.
@@ -79,7 +83,11 @@ func (c care) at(row *metapb.VolumeRow) (rpc.Care, error) {
 	if c.pool == nil {
 		return nil, errs.E("node.care", errs.Unavailable, "volume %d is not here", row.Number)
 	}
-	return rpc.NewVolumeClient(c.pool, row.Address, row.Node, rpc.VolumeRef{Number: row.Number, Incarnation: hex.EncodeToString(row.Id)})
+	other, err := rpc.NewVolumeClient(c.pool, row.Address, row.Node, rpc.VolumeRef{Number: row.Number, Incarnation: hex.EncodeToString(row.Id)})
+	if err != nil {
+		return nil, err
+	}
+	return other, nil
 }
 
 // Fetch has a volume get blobs from others.
@@ -106,6 +114,59 @@ func (c care) Check(ctx context.Context, at *metapb.VolumeRow, q object.Check) (
 		return object.Checked{}, err
 	}
 	return v.Check(ctx, q)
+}
+
+// Digests tells what the volume holds of each shard.
+func (v *careHere) Digests(_ context.Context, shards uint32) ([]object.ShardDigest, error) {
+	return v.ShardDigests(int(shards))
+}
+
+// Compact rewrites segments that are mostly dead.
+func (v *careHere) Compact(ctx context.Context, dead float64) (object.Compacted, error) {
+	r, err := v.CompactNow(ctx, dead, nil)
+	return object.Compacted{Segments: int64(r.Segments), CopiedBytes: r.Copied, FreedBytes: r.Returned}, err
+}
+
+// List gives a page of what a volume has.
+func (c care) List(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	switch v, err := c.at(at); v := v.(type) {
+	case *careHere:
+		return v.Server.List(after, limit)
+	case *rpc.VolumeClient:
+		return v.List(ctx, after, limit)
+	default:
+		return nil, err
+	}
+}
+
+// ListShard gives a page of what a volume has of a shard.
+func (c care) ListShard(ctx context.Context, at *metapb.VolumeRow, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	switch v, err := c.at(at); v := v.(type) {
+	case *careHere:
+		return v.Server.ListShard(int(shard), int(shards), after, limit)
+	case *rpc.VolumeClient:
+		return v.ListShard(ctx, shard, shards, after, limit)
+	default:
+		return nil, err
+	}
+}
+
+// Digests tells what a volume holds of each shard.
+func (c care) Digests(ctx context.Context, at *metapb.VolumeRow, shards uint32) ([]object.ShardDigest, error) {
+	v, err := c.at(at)
+	if err != nil {
+		return nil, err
+	}
+	return v.Digests(ctx, shards)
+}
+
+// Compact has a volume rewrite segments that are mostly dead.
+func (c care) Compact(ctx context.Context, at *metapb.VolumeRow, dead float64) (object.Compacted, error) {
+	v, err := c.at(at)
+	if err != nil {
+		return object.Compacted{}, err
+	}
+	return v.Compact(ctx, dead)
 }
 
 // repairSamples are the numbers of the leader's repair; gauges only while it leads.

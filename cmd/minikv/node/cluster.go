@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -339,7 +340,7 @@ func (c *cluster) Close() error {
 
 // handlers are those of the operations of internal/ops; each topic gives its own.
 func (c *cluster) handlers() ops.Table {
-	all := append(statusOps(c, c.cfg), nodeOps(c.coord)...)
+	all := slices.Concat(statusOps(c, c.cfg), nodeOps(c.coord), repairOps(c.coord, c.care()))
 	if c.coord != nil {
 		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
 		all = append(all, backupOps(c.coord)...)

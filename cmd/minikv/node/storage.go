@@ -161,6 +161,7 @@ func (s *storage) operations() ops.Caller {
 		raftGroup{coord: s.coord, cfg: s.cfg}.handlers(),
 		nodeOps(s.coord),
 		backupOps(s.coord),
+		repairOps(s.coord, care{here: &careHere{volumePart: s.volume}}),
 	)...)}
 }
 
