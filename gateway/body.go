@@ -173,11 +173,50 @@ func (c *call) readXML(limit int) ([]byte, error) {
 	return b.readAll(c, limit)
 }
 
+// Documents beyond heldMin take memory from the budget of bodies, since many clients may send large ones at once: heldCopies times
+// their size, for the buffer grows, and what is made of them takes some too. It is given back when the request ends.
+const (
+	heldMin    = 64 << 10
+	heldCopies = 2
+)
+
+// heldReader is a document's body, which pays for its memory once its client has shown that it sends.
+type heldReader struct {
+	c    *call
+	r    io.Reader
+	size int64
+	got  int
+}
+
+func (h *heldReader) Read(p []byte) (int, error) {
+	if h.c.held == nil && h.size > heldMin && h.got > heldMin/2 {
+		held, err := h.c.s.objects.Hold(h.c.r.Context(), h.c.account.CanonicalID, h.c.interruptBody, heldCopies*h.size)
+		if err != nil {
+			return 0, err
+		}
+		h.c.held = held
+	}
+	n, err := h.r.Read(p)
+	h.got += n
+	if h.c.held != nil {
+		h.c.held.Got(n)
+	}
+	return n, err
+}
+
+func (h *heldReader) whole() {
+	if h.c.held != nil {
+		h.c.held.Whole()
+	}
+}
+
 func (b *inBody) readAll(c *call, limit int) ([]byte, error) {
 	if b.size > int64(limit) {
 		return nil, s3.NewError(s3.CodeMaxMessageLengthExceeded, "").With("MaxMessageLengthBytes", strconv.Itoa(limit))
 	}
-	body, err := s3.ReadBody(b.reader, limit)
+	r := &heldReader{c: c, r: b.reader, size: b.size}
+	body, err := s3.ReadBody(r, limit)
+	r.whole()
 	if err != nil {
 		return nil, err
 	}

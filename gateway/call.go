@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/gateway/iam"
+	"minikv/gateway/payload"
 	"minikv/gateway/s3"
 	"minikv/internal/object"
 	"minikv/sigv4"
@@ -37,6 +38,8 @@ type call struct {
 	bucket  object.Bucket
 	key     object.Key
 	version string // versionId, as sent
+
+	held *payload.Held // memory of the document that was read; nil: none
 
 	status   int // 0: no header sent
 	in, out  int64
@@ -120,6 +123,9 @@ var serverValue = []string{"minikv"}
 // finish ends a call, however it ended: a panic that is not net/http's own is logged and answered if that can still be done.
 func (c *call) finish() {
 	p := recover()
+	if c.held != nil {
+		c.held.Release()
+	}
 	if p != nil && p != http.ErrAbortHandler {
 		c.s.log.Error("panic", zap.String("request_id", c.id), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 		if c.status == 0 {

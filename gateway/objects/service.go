@@ -55,6 +55,11 @@ func (o *Objects) Close() { o.store.Close() }
 // Memory is what bodies hold.
 func (o *Objects) Memory() payload.Memory { return o.store.Memory() }
 
+// Hold takes memory for a document that is read as a whole; see payload.Store.
+func (o *Objects) Hold(ctx context.Context, account string, interrupt func(), n int64) (*payload.Held, error) {
+	return o.store.Hold(ctx, account, interrupt, n)
+}
+
 // placement shows payload the parts of Metadata and Volumes that it needs.
 type placement struct {
 	meta    Metadata
