@@ -22,11 +22,15 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 // TestFaults runs the scripts in testdata/faults against real processes with proxies between them. A line is a step; # begins a
 // comment. The first step is
 //
-//	cluster nN cN vN gN [short]   N nodes with all roles, coordinators, volumes, gateways
+//	cluster nN cN vN gN [short]   N nodes with all roles, coordinators, volumes, gateways; further words are
+//	                              --KEY=VALUE for all, disk:NODE:MIB for a file system of its own (needs root)
 //
 // and the others, where NODE is a name, or leader, follower (one that does not lead), followers, all:
 //
 //	put N, overwrite N, delete N  as a client that tries again until it is answered; every one must be, within 20 s each
+//	big N, drop N                 puts of 4 MiB, and deletes of such
+//	fill                          puts of 4 MiB until one is answered 507, which must come
+//	full                          a put is answered 507 on both ports
 //	try N [at NODE]               puts without a second attempt: those that fail may have happened
 //	check [at NODE]               every object is one that was acknowledged last, or may have happened; the listing agrees
 //	resumes DURATION              a put is acknowledged within that time from now
@@ -40,6 +44,9 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	isolate NODE                  no packet from or to it; cut A B both ways; cut A -> B one way; slow A DURATION; heal undoes all
 //	stutter NODE                  frozen nine tenths of the time until thaw: a very slow disk
 //	whole                         no replica is missing, all volumes are up, within 60 s
+//	missing                       replicas are missing
+//	join NODE                     a further volume; spread lets it have shards; drain NODE begins to empty one;
+//	                              moved waits until all moves are done, within 90 s
 //	log NODE TEXT                 it has logged that, within 20 s
 func TestFaults(t *testing.T) {
 	files, err := filepath.Glob("testdata/faults/*.txt")
@@ -93,7 +100,24 @@ func runScript(t *testing.T, file string) {
 
 func planOf(t *testing.T, words []string) (p harness.Plan) {
 	t.Helper()
+	disks := map[string]string{}
+	p.Change = func(name string, o *harness.Options) {
+		if mnt := disks[name]; mnt != "" {
+			o.Data = filepath.Join(mnt, "data")
+			o.Args = append(o.Args, "--volume.reserve", "32MiB")
+		}
+	}
 	for _, w := range words {
+		if strings.HasPrefix(w, "--") {
+			p.Args = append(p.Args, w)
+			continue
+		}
+		if d := strings.Split(w, ":"); d[0] == "disk" {
+			mib, err := strconv.Atoi(d[2])
+			require.NoError(t, err, "%q", w)
+			disks[d[1]] = mountSmall(t, int64(mib)<<20)
+			continue
+		}
 		if w == "short" {
 			continue
 		}

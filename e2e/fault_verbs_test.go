@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,6 +37,15 @@ func init() {
 			keys := r.keys()
 			return r.remove(r.t.Context(), keys[rand.IntN(len(keys))])
 		}),
+		"big":      times((*faultRun).putBig),
+		"drop":     times((*faultRun).dropBig),
+		"fill":     (*faultRun).fill,
+		"full":     (*faultRun).full,
+		"missing":  (*faultRun).missing,
+		"join":     func(r *faultRun, args []string) error { r.f.Join(args[0], "volume"); return nil },
+		"spread":   (*faultRun).spread,
+		"drain":    (*faultRun).drain,
+		"moved":    (*faultRun).moved,
 		"try":      (*faultRun).try,
 		"check":    func(r *faultRun, args []string) error { return r.withAt(args, r.check) },
 		"resumes":  (*faultRun).resumes,
@@ -281,10 +292,12 @@ func (r *faultRun) whole([]string) error {
 		if err != nil {
 			return err
 		}
+		up := map[string]bool{} // a node whose disk was lost has an old volume, too
 		for _, v := range st.Volumes {
-			if !v.Up {
-				return fmt.Errorf("%+v", st)
-			}
+			up[v.Node] = up[v.Node] || v.Up
+		}
+		if slices.Contains(slices.Collect(maps.Values(up)), false) {
+			return fmt.Errorf("%+v", st)
 		}
 		if st.UnderReplicated != 0 {
 			return fmt.Errorf("%+v", st)

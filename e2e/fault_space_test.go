@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"minikv/e2e/harness"
+	"minikv/internal/ops"
+)
+
+// Steps of scripts about full disks and moving shards.
+
+const bigPrefix, bigSize = "zbig", 4 << 20
+
+func (r *faultRun) newBig() (string, content) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seq++
+	return fmt.Sprintf("%s%06d", bigPrefix, r.seq), content{r.seq, bigSize}
+}
+
+func (r *faultRun) putBig() error {
+	key, v := r.newBig()
+	return r.store(r.t.Context(), key, v)
+}
+
+func (r *faultRun) dropBig() error {
+	for _, key := range r.keys() {
+		if p := r.possible(key); strings.HasPrefix(key, bigPrefix) && p[0] != (content{}) {
+			return r.remove(r.t.Context(), key)
+		}
+	}
+	return errors.New("no big object is left")
+}
+
+// fillMax bounds what is put until the disks must be full.
+const fillMax = 600
+
+func (r *faultRun) fill([]string) error {
+	for n := range fillMax {
+		key, v := r.newBig()
+		r.may(key, v)
+		ctx, cancel := context.WithTimeout(r.t.Context(), faultAnswered)
+		err := r.put(ctx, r.next(), key, v)
+		cancel()
+		if st, code := status(err); st == http.StatusInsufficientStorage {
+			r.is(key, content{})
+			r.t.Logf("    %d objects fit: %s", n, code)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		r.is(key, v)
+	}
+	return fmt.Errorf("%d objects of %d bytes fit", fillMax, bigSize)
+}
+
+// full asks both ports.
+func (r *faultRun) full([]string) error {
+	g := r.f.Gateways()[0]
+	key, v := r.newBig()
+	st, code := status(r.put(r.t.Context(), r.clients[g], key, v))
+	if st != http.StatusInsufficientStorage || code != "InsufficientStorage" {
+		return fmt.Errorf("S3 answers %d %s", st, code)
+	}
+	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, g.REST+"/full", bytes.NewReader(v.bytes()))
+	if err != nil {
+		return err
+	}
+	req.SetBasicAuth(harness.RootUser, harness.RootPassword)
+	resp, err := g.HTTPClient().Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusInsufficientStorage {
+		return fmt.Errorf("REST answers %d", resp.StatusCode)
+	}
+	return nil
+}
+
+func (r *faultRun) missing([]string) error {
+	st, err := r.f.Gateways()[0].Status()
+	if err == nil && st.UnderReplicated == 0 {
+		err = fmt.Errorf("every replica is there: nothing is tested: %+v", st)
+	}
+	return err
+}
+
+func (r *faultRun) spread([]string) error {
+	operate(r.t, r.f.Gateways()[0], "rebalance/start", ops.None{})
+	return nil
+}
+
+func (r *faultRun) drain(args []string) error {
+	return r.each(args, func(n *harness.Node) {
+		harness.Eventually(r.t, faultAnswered, "drain", func() error {
+			var a ops.NodeListAnswer
+			return r.f.Gateways()[0].Operate("node/drain", ops.NodeRequest{Node: n.Name}, &a)
+		})
+	})
+}
+
+func (r *faultRun) moved([]string) error {
+	g := r.f.Gateways()[0]
+	began := time.Now()
+	awaitVolumes(r.t, g, "the moves are done", func(all map[string]ops.NodeVolume) bool {
+		for _, v := range all {
+			if (v.State != "in" || v.Health != "up") && v.Shards > 0 {
+				return false
+			}
+		}
+		return operate(r.t, g, "rebalance/status", ops.None{}).State == "idle"
+	})
+	r.t.Logf("    after %v", time.Since(began).Round(time.Millisecond))
+	return nil
+}
