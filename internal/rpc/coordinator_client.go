@@ -29,7 +29,8 @@ type CoordinatorClient struct {
 	cfg  CoordinatorConfig
 	find finder
 
-	reads turns[*sharedRead]
+	reads     turns[*sharedRead]
+	proposals turns[*sharedProposal]
 }
 
 // NewCoordinatorClient names the coordinators by host:port of their RPC.
@@ -57,6 +58,13 @@ func (c *CoordinatorClient) peer(addr string) (*Peer, error) {
 // this call and never will be. errs.IndeterminateResult: no one knows; asking again with the same session and sequence is safe.
 // It turns to another coordinator only after an attempt that surely proposed nothing.
 func (c *CoordinatorClient) Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
+	if p := shareableCommand(cmd); p != nil {
+		return c.proposeShared(ctx, p)
+	}
+	return c.proposeAlone(ctx, cmd)
+}
+
+func (c *CoordinatorClient) proposeAlone(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
 	var last error
 	for range c.find.attempts() {
 		addr, err := c.find.leader(ctx)

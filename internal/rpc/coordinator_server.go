@@ -61,6 +61,7 @@ var coordinatorDesc = grpc.ServiceDesc{
 	Metadata:    "coordinator.proto",
 	Methods: []grpc.MethodDesc{
 		{MethodName: "Propose", Handler: unaryOf(methodPropose, (*coordinatorServer).propose)},
+		{MethodName: "ProposeSome", Handler: unaryOf(methodPropSome, (*coordinatorServer).proposeSome)},
 		{MethodName: "Read", Handler: unaryOf(methodRead, (*coordinatorServer).read)},
 		{MethodName: "ReadSome", Handler: unaryOf(methodReadSome, (*coordinatorServer).readSome)},
 		{MethodName: "RunStates", Handler: unaryOf(methodRunStates, (*coordinatorServer).runStates)},

@@ -107,6 +107,8 @@ func knock(t *testing.T, conn *grpc.ClientConn, method string) codes.Code {
 	case methodReadAt, methodStat:
 		id := blobID(1)
 		m = &volumepb.ReadRequest{Id: id[:]}
+	case methodPropSome:
+		m = &coordpb.ProposeSomeRequest{Commands: []*metapb.Command{{Session: []byte("s"), Sequence: 1}}}
 	case methodReadSome:
 		m = &coordpb.ReadSomeRequest{Queries: []*metapb.Query{{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "b"}}}}}
 	case methodDigests:

@@ -238,12 +238,13 @@ func (v *memVolume) ListPrepared(after object.BlobID, limit int, below uint64) (
 
 // memCoordinator answers as its functions say.
 type memCoordinator struct {
-	calls   atomic.Int64
-	propose func(ctx context.Context, c *metapb.Command) (*metapb.Result, error)
-	read    func(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)
-	status  func() *coordpb.StatusReply
-	leader  func() string
-	operate func(ctx context.Context, op ops.Spec, request []byte, sink ops.Sink) ([]byte, error)
+	calls    atomic.Int64
+	propose  func(ctx context.Context, c *metapb.Command) (*metapb.Result, error)
+	read     func(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)
+	status   func() *coordpb.StatusReply
+	leader   func() string
+	proposed atomic.Int64
+	operate  func(ctx context.Context, op ops.Spec, request []byte, sink ops.Sink) ([]byte, error)
 }
 
 func (m *memCoordinator) Operate(ctx context.Context, op ops.Spec, request []byte, sink ops.Sink) ([]byte, error) {
@@ -253,6 +254,7 @@ func (m *memCoordinator) Operate(ctx context.Context, op ops.Spec, request []byt
 
 func (m *memCoordinator) Propose(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
 	m.calls.Add(1)
+	m.proposed.Add(1)
 	if m.propose == nil {
 		return &metapb.Result{Index: 7}, nil
 	}

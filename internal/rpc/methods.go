@@ -28,6 +28,7 @@ const (
 	methodFence   = "/" + volumeService + "/Fence"
 
 	methodPropose   = "/" + coordinatorService + "/Propose"
+	methodPropSome  = "/" + coordinatorService + "/ProposeSome"
 	methodRead      = "/" + coordinatorService + "/Read"
 	methodReadSome  = "/" + coordinatorService + "/ReadSome"
 	methodRunStates = "/" + coordinatorService + "/RunStates"
@@ -70,6 +71,7 @@ var rules = map[string]rule{
 	methodCompact: {roles: coordinator, timeout: time.Hour, idempotent: true},
 
 	methodPropose:   {roles: gateway | coordinator, timeout: 10 * time.Second},
+	methodPropSome:  {roles: gateway | coordinator, timeout: 10 * time.Second},
 	methodRead:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodReadSome:  {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodRunStates: {roles: volume | coordinator, timeout: 10 * time.Second, idempotent: true},

@@ -24,6 +24,94 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ProposeSomeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commands      []*metapb.Command      `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeSomeRequest) Reset() {
+	*x = ProposeSomeRequest{}
+	mi := &file_coordinator_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeSomeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeSomeRequest) ProtoMessage() {}
+
+func (x *ProposeSomeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeSomeRequest.ProtoReflect.Descriptor instead.
+func (*ProposeSomeRequest) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ProposeSomeRequest) GetCommands() []*metapb.Command {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+type ProposeSomeReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*metapb.Result       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProposeSomeReply) Reset() {
+	*x = ProposeSomeReply{}
+	mi := &file_coordinator_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProposeSomeReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProposeSomeReply) ProtoMessage() {}
+
+func (x *ProposeSomeReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProposeSomeReply.ProtoReflect.Descriptor instead.
+func (*ProposeSomeReply) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ProposeSomeReply) GetResults() []*metapb.Result {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 type ReadSomeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Queries       []*metapb.Query        `protobuf:"bytes,1,rep,name=queries,proto3" json:"queries,omitempty"`
@@ -33,7 +121,7 @@ type ReadSomeRequest struct {
 
 func (x *ReadSomeRequest) Reset() {
 	*x = ReadSomeRequest{}
-	mi := &file_coordinator_proto_msgTypes[0]
+	mi := &file_coordinator_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -45,7 +133,7 @@ func (x *ReadSomeRequest) String() string {
 func (*ReadSomeRequest) ProtoMessage() {}
 
 func (x *ReadSomeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[0]
+	mi := &file_coordinator_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -58,7 +146,7 @@ func (x *ReadSomeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSomeRequest.ProtoReflect.Descriptor instead.
 func (*ReadSomeRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{0}
+	return file_coordinator_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ReadSomeRequest) GetQueries() []*metapb.Query {
@@ -77,7 +165,7 @@ type ReadSomeReply struct {
 
 func (x *ReadSomeReply) Reset() {
 	*x = ReadSomeReply{}
-	mi := &file_coordinator_proto_msgTypes[1]
+	mi := &file_coordinator_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -89,7 +177,7 @@ func (x *ReadSomeReply) String() string {
 func (*ReadSomeReply) ProtoMessage() {}
 
 func (x *ReadSomeReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[1]
+	mi := &file_coordinator_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -102,7 +190,7 @@ func (x *ReadSomeReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadSomeReply.ProtoReflect.Descriptor instead.
 func (*ReadSomeReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{1}
+	return file_coordinator_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *ReadSomeReply) GetAnswers() []*metapb.Answer {
@@ -120,7 +208,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_coordinator_proto_msgTypes[2]
+	mi := &file_coordinator_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -132,7 +220,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[2]
+	mi := &file_coordinator_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -145,7 +233,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{2}
+	return file_coordinator_proto_rawDescGZIP(), []int{4}
 }
 
 type StatusReply struct {
@@ -174,7 +262,7 @@ type StatusReply struct {
 
 func (x *StatusReply) Reset() {
 	*x = StatusReply{}
-	mi := &file_coordinator_proto_msgTypes[3]
+	mi := &file_coordinator_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -186,7 +274,7 @@ func (x *StatusReply) String() string {
 func (*StatusReply) ProtoMessage() {}
 
 func (x *StatusReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[3]
+	mi := &file_coordinator_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -199,7 +287,7 @@ func (x *StatusReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusReply.ProtoReflect.Descriptor instead.
 func (*StatusReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{3}
+	return file_coordinator_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusReply) GetNode() string {
@@ -341,7 +429,7 @@ type Server struct {
 
 func (x *Server) Reset() {
 	*x = Server{}
-	mi := &file_coordinator_proto_msgTypes[4]
+	mi := &file_coordinator_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -353,7 +441,7 @@ func (x *Server) String() string {
 func (*Server) ProtoMessage() {}
 
 func (x *Server) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[4]
+	mi := &file_coordinator_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -366,7 +454,7 @@ func (x *Server) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Server.ProtoReflect.Descriptor instead.
 func (*Server) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{4}
+	return file_coordinator_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Server) GetIncarnation() string {
@@ -407,7 +495,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_coordinator_proto_msgTypes[5]
+	mi := &file_coordinator_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -419,7 +507,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[5]
+	mi := &file_coordinator_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -432,7 +520,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{5}
+	return file_coordinator_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ConfirmRequest) GetIncarnation() string {
@@ -457,7 +545,7 @@ type ConfirmReply struct {
 
 func (x *ConfirmReply) Reset() {
 	*x = ConfirmReply{}
-	mi := &file_coordinator_proto_msgTypes[6]
+	mi := &file_coordinator_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +557,7 @@ func (x *ConfirmReply) String() string {
 func (*ConfirmReply) ProtoMessage() {}
 
 func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[6]
+	mi := &file_coordinator_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,7 +570,7 @@ func (x *ConfirmReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmReply.ProtoReflect.Descriptor instead.
 func (*ConfirmReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{6}
+	return file_coordinator_proto_rawDescGZIP(), []int{8}
 }
 
 // NodeVolume is a volume of a node.
@@ -504,7 +592,7 @@ type NodeVolume struct {
 
 func (x *NodeVolume) Reset() {
 	*x = NodeVolume{}
-	mi := &file_coordinator_proto_msgTypes[7]
+	mi := &file_coordinator_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +604,7 @@ func (x *NodeVolume) String() string {
 func (*NodeVolume) ProtoMessage() {}
 
 func (x *NodeVolume) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[7]
+	mi := &file_coordinator_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +617,7 @@ func (x *NodeVolume) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeVolume.ProtoReflect.Descriptor instead.
 func (*NodeVolume) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{7}
+	return file_coordinator_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *NodeVolume) GetIncarnation() []byte {
@@ -619,7 +707,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_coordinator_proto_msgTypes[8]
+	mi := &file_coordinator_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -631,7 +719,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[8]
+	mi := &file_coordinator_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -644,7 +732,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{8}
+	return file_coordinator_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *JoinRequest) GetNode() string {
@@ -722,7 +810,7 @@ type JoinReply struct {
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_coordinator_proto_msgTypes[9]
+	mi := &file_coordinator_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +822,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[9]
+	mi := &file_coordinator_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +835,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{9}
+	return file_coordinator_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *JoinReply) GetCluster() string {
@@ -788,7 +876,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_coordinator_proto_msgTypes[10]
+	mi := &file_coordinator_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +888,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[10]
+	mi := &file_coordinator_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +901,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{10}
+	return file_coordinator_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HeartbeatRequest) GetNode() string {
@@ -842,7 +930,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -854,7 +942,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -867,7 +955,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{11}
+	return file_coordinator_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HeartbeatReply) GetEpoch() uint64 {
@@ -911,7 +999,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1011,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1024,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{12}
+	return file_coordinator_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReportRequest) GetSuspects() []*Suspect {
@@ -979,7 +1067,7 @@ type Suspect struct {
 
 func (x *Suspect) Reset() {
 	*x = Suspect{}
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1079,7 @@ func (x *Suspect) String() string {
 func (*Suspect) ProtoMessage() {}
 
 func (x *Suspect) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1092,7 @@ func (x *Suspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspect.ProtoReflect.Descriptor instead.
 func (*Suspect) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{13}
+	return file_coordinator_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Suspect) GetBlob() []byte {
@@ -1037,7 +1125,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1137,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1150,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{14}
+	return file_coordinator_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReportReply) GetTaken() uint32 {
@@ -1082,7 +1170,7 @@ type AdminRequest struct {
 
 func (x *AdminRequest) Reset() {
 	*x = AdminRequest{}
-	mi := &file_coordinator_proto_msgTypes[15]
+	mi := &file_coordinator_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +1182,7 @@ func (x *AdminRequest) String() string {
 func (*AdminRequest) ProtoMessage() {}
 
 func (x *AdminRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[15]
+	mi := &file_coordinator_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +1195,7 @@ func (x *AdminRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminRequest.ProtoReflect.Descriptor instead.
 func (*AdminRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{15}
+	return file_coordinator_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AdminRequest) GetOperation() string {
@@ -1139,7 +1227,7 @@ type AdminReply struct {
 
 func (x *AdminReply) Reset() {
 	*x = AdminReply{}
-	mi := &file_coordinator_proto_msgTypes[16]
+	mi := &file_coordinator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1239,7 @@ func (x *AdminReply) String() string {
 func (*AdminReply) ProtoMessage() {}
 
 func (x *AdminReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[16]
+	mi := &file_coordinator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1252,7 @@ func (x *AdminReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminReply.ProtoReflect.Descriptor instead.
 func (*AdminReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{16}
+	return file_coordinator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AdminReply) GetStep() isAdminReply_Step {
@@ -1228,7 +1316,11 @@ var File_coordinator_proto protoreflect.FileDescriptor
 const file_coordinator_proto_rawDesc = "" +
 	"\n" +
 	"\x11coordinator.proto\x12\x15minikv.coordinator.v1\x1a\n" +
-	"meta.proto\"B\n" +
+	"meta.proto\"I\n" +
+	"\x12ProposeSomeRequest\x123\n" +
+	"\bcommands\x18\x01 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"D\n" +
+	"\x10ProposeSomeReply\x120\n" +
+	"\aresults\x18\x01 \x03(\v2\x16.minikv.meta.v1.ResultR\aresults\"B\n" +
 	"\x0fReadSomeRequest\x12/\n" +
 	"\aqueries\x18\x01 \x03(\v2\x15.minikv.meta.v1.QueryR\aqueries\"A\n" +
 	"\rReadSomeReply\x120\n" +
@@ -1320,9 +1412,10 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05event\x18\x01 \x01(\fH\x00R\x05event\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12\x18\n" +
 	"\x06result\x18\x03 \x01(\fH\x00R\x06resultB\x06\n" +
-	"\x04step2\xa5\x06\n" +
+	"\x04step2\x88\a\n" +
 	"\vCoordinator\x12:\n" +
-	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x125\n" +
+	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x12a\n" +
+	"\vProposeSome\x12).minikv.coordinator.v1.ProposeSomeRequest\x1a'.minikv.coordinator.v1.ProposeSomeReply\x125\n" +
 	"\x04Read\x12\x15.minikv.meta.v1.Query\x1a\x16.minikv.meta.v1.Answer\x12X\n" +
 	"\bReadSome\x12&.minikv.coordinator.v1.ReadSomeRequest\x1a$.minikv.coordinator.v1.ReadSomeReply\x12L\n" +
 	"\tRunStates\x12\x1e.minikv.meta.v1.RunStatesQuery\x1a\x1f.minikv.meta.v1.RunStatesAnswer\x12R\n" +
@@ -1345,65 +1438,71 @@ func file_coordinator_proto_rawDescGZIP() []byte {
 	return file_coordinator_proto_rawDescData
 }
 
-var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_coordinator_proto_goTypes = []any{
-	(*ReadSomeRequest)(nil),        // 0: minikv.coordinator.v1.ReadSomeRequest
-	(*ReadSomeReply)(nil),          // 1: minikv.coordinator.v1.ReadSomeReply
-	(*StatusRequest)(nil),          // 2: minikv.coordinator.v1.StatusRequest
-	(*StatusReply)(nil),            // 3: minikv.coordinator.v1.StatusReply
-	(*Server)(nil),                 // 4: minikv.coordinator.v1.Server
-	(*ConfirmRequest)(nil),         // 5: minikv.coordinator.v1.ConfirmRequest
-	(*ConfirmReply)(nil),           // 6: minikv.coordinator.v1.ConfirmReply
-	(*NodeVolume)(nil),             // 7: minikv.coordinator.v1.NodeVolume
-	(*JoinRequest)(nil),            // 8: minikv.coordinator.v1.JoinRequest
-	(*JoinReply)(nil),              // 9: minikv.coordinator.v1.JoinReply
-	(*HeartbeatRequest)(nil),       // 10: minikv.coordinator.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),         // 11: minikv.coordinator.v1.HeartbeatReply
-	(*ReportRequest)(nil),          // 12: minikv.coordinator.v1.ReportRequest
-	(*Suspect)(nil),                // 13: minikv.coordinator.v1.Suspect
-	(*ReportReply)(nil),            // 14: minikv.coordinator.v1.ReportReply
-	(*AdminRequest)(nil),           // 15: minikv.coordinator.v1.AdminRequest
-	(*AdminReply)(nil),             // 16: minikv.coordinator.v1.AdminReply
-	(*metapb.Query)(nil),           // 17: minikv.meta.v1.Query
-	(*metapb.Answer)(nil),          // 18: minikv.meta.v1.Answer
+	(*ProposeSomeRequest)(nil),     // 0: minikv.coordinator.v1.ProposeSomeRequest
+	(*ProposeSomeReply)(nil),       // 1: minikv.coordinator.v1.ProposeSomeReply
+	(*ReadSomeRequest)(nil),        // 2: minikv.coordinator.v1.ReadSomeRequest
+	(*ReadSomeReply)(nil),          // 3: minikv.coordinator.v1.ReadSomeReply
+	(*StatusRequest)(nil),          // 4: minikv.coordinator.v1.StatusRequest
+	(*StatusReply)(nil),            // 5: minikv.coordinator.v1.StatusReply
+	(*Server)(nil),                 // 6: minikv.coordinator.v1.Server
+	(*ConfirmRequest)(nil),         // 7: minikv.coordinator.v1.ConfirmRequest
+	(*ConfirmReply)(nil),           // 8: minikv.coordinator.v1.ConfirmReply
+	(*NodeVolume)(nil),             // 9: minikv.coordinator.v1.NodeVolume
+	(*JoinRequest)(nil),            // 10: minikv.coordinator.v1.JoinRequest
+	(*JoinReply)(nil),              // 11: minikv.coordinator.v1.JoinReply
+	(*HeartbeatRequest)(nil),       // 12: minikv.coordinator.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),         // 13: minikv.coordinator.v1.HeartbeatReply
+	(*ReportRequest)(nil),          // 14: minikv.coordinator.v1.ReportRequest
+	(*Suspect)(nil),                // 15: minikv.coordinator.v1.Suspect
+	(*ReportReply)(nil),            // 16: minikv.coordinator.v1.ReportReply
+	(*AdminRequest)(nil),           // 17: minikv.coordinator.v1.AdminRequest
+	(*AdminReply)(nil),             // 18: minikv.coordinator.v1.AdminReply
 	(*metapb.Command)(nil),         // 19: minikv.meta.v1.Command
-	(*metapb.RunStatesQuery)(nil),  // 20: minikv.meta.v1.RunStatesQuery
-	(*metapb.Result)(nil),          // 21: minikv.meta.v1.Result
-	(*metapb.RunStatesAnswer)(nil), // 22: minikv.meta.v1.RunStatesAnswer
+	(*metapb.Result)(nil),          // 20: minikv.meta.v1.Result
+	(*metapb.Query)(nil),           // 21: minikv.meta.v1.Query
+	(*metapb.Answer)(nil),          // 22: minikv.meta.v1.Answer
+	(*metapb.RunStatesQuery)(nil),  // 23: minikv.meta.v1.RunStatesQuery
+	(*metapb.RunStatesAnswer)(nil), // 24: minikv.meta.v1.RunStatesAnswer
 }
 var file_coordinator_proto_depIdxs = []int32{
-	17, // 0: minikv.coordinator.v1.ReadSomeRequest.queries:type_name -> minikv.meta.v1.Query
-	18, // 1: minikv.coordinator.v1.ReadSomeReply.answers:type_name -> minikv.meta.v1.Answer
-	4,  // 2: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
-	7,  // 3: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	7,  // 4: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	7,  // 5: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	13, // 6: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
-	19, // 7: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
-	17, // 8: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
-	0,  // 9: minikv.coordinator.v1.Coordinator.ReadSome:input_type -> minikv.coordinator.v1.ReadSomeRequest
-	20, // 10: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
-	2,  // 11: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
-	5,  // 12: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
-	8,  // 13: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
-	10, // 14: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
-	12, // 15: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
-	15, // 16: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
-	21, // 17: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
-	18, // 18: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
-	1,  // 19: minikv.coordinator.v1.Coordinator.ReadSome:output_type -> minikv.coordinator.v1.ReadSomeReply
-	22, // 20: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
-	3,  // 21: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
-	6,  // 22: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
-	9,  // 23: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
-	11, // 24: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
-	14, // 25: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
-	16, // 26: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
-	17, // [17:27] is the sub-list for method output_type
-	7,  // [7:17] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	19, // 0: minikv.coordinator.v1.ProposeSomeRequest.commands:type_name -> minikv.meta.v1.Command
+	20, // 1: minikv.coordinator.v1.ProposeSomeReply.results:type_name -> minikv.meta.v1.Result
+	21, // 2: minikv.coordinator.v1.ReadSomeRequest.queries:type_name -> minikv.meta.v1.Query
+	22, // 3: minikv.coordinator.v1.ReadSomeReply.answers:type_name -> minikv.meta.v1.Answer
+	6,  // 4: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
+	9,  // 5: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	9,  // 6: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	9,  // 7: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	15, // 8: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
+	19, // 9: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
+	0,  // 10: minikv.coordinator.v1.Coordinator.ProposeSome:input_type -> minikv.coordinator.v1.ProposeSomeRequest
+	21, // 11: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
+	2,  // 12: minikv.coordinator.v1.Coordinator.ReadSome:input_type -> minikv.coordinator.v1.ReadSomeRequest
+	23, // 13: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
+	4,  // 14: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
+	7,  // 15: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
+	10, // 16: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
+	12, // 17: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
+	14, // 18: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
+	17, // 19: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
+	20, // 20: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
+	1,  // 21: minikv.coordinator.v1.Coordinator.ProposeSome:output_type -> minikv.coordinator.v1.ProposeSomeReply
+	22, // 22: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
+	3,  // 23: minikv.coordinator.v1.Coordinator.ReadSome:output_type -> minikv.coordinator.v1.ReadSomeReply
+	24, // 24: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
+	5,  // 25: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
+	8,  // 26: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
+	11, // 27: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
+	13, // 28: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
+	16, // 29: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
+	18, // 30: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
+	20, // [20:31] is the sub-list for method output_type
+	9,  // [9:20] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_proto_init() }
@@ -1411,7 +1510,7 @@ func file_coordinator_proto_init() {
 	if File_coordinator_proto != nil {
 		return
 	}
-	file_coordinator_proto_msgTypes[16].OneofWrappers = []any{
+	file_coordinator_proto_msgTypes[18].OneofWrappers = []any{
 		(*AdminReply_Event)(nil),
 		(*AdminReply_Chunk)(nil),
 		(*AdminReply_Result)(nil),
@@ -1422,7 +1521,7 @@ func file_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_proto_rawDesc), len(file_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
