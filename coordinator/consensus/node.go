@@ -30,6 +30,7 @@ type Node struct {
 	props *proposer
 	reads *reads
 
+	noise  *noise
 	notify chan bool // Raft's NotifyCh
 	term   *watched  // changes with leadership and readiness
 	stop   chan struct{}
@@ -50,7 +51,7 @@ func Open(o Options) (*Node, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	n := &Node{opts: o, notify: make(chan bool, 8), term: newWatched(), stop: make(chan struct{})}
+	n := &Node{opts: o, noise: newNoise(), notify: make(chan bool, 8), term: newWatched(), stop: make(chan struct{})}
 	if err := n.openStores(); err != nil {
 		n.closeStores()
 		return nil, errs.Wrap(op, err)
@@ -141,6 +142,9 @@ func (n *Node) startRaft() error {
 	n.props = newProposer(func(b []byte) applyFuture { return n.raft.Apply(b, enqueueMax) }, n.Leads, n.opts.Now, n.alone)
 	n.wg.Go(n.watchLeadership)
 	n.wg.Go(n.watchLogSize)
+	if n.opts.Transport != nil {
+		n.wg.Go(n.watchPeers)
+	}
 	return nil
 }
 

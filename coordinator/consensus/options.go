@@ -89,6 +89,8 @@ func (n *Node) raftConfig() *raft.Config {
 	c.NoSnapshotRestoreOnStart = true
 	c.NoLegacyTelemetry = true
 	c.NotifyCh = n.notify
-	c.Logger = newRaftLogger(n.opts.Log, n.opts.Transport == nil)
+	logger := newRaftLogger(n.opts.Log, n.opts.Transport == nil)
+	logger.noise = n.noise
+	c.Logger = logger
 	return c
 }

@@ -11,12 +11,13 @@ import (
 )
 
 // raftLogger gives Raft's messages to zap, from level warn on. A single voter's warnings are left out: that it heard from no
-// leader and elected itself is how it starts.
+// leader and elected itself is how it starts. What is said again and again is left out, see noise.
 type raftLogger struct {
 	z      *zap.Logger
 	single bool
 	name   string
 	args   []any
+	noise  *noise // nil: everything is said
 }
 
 var _ hclog.Logger = (*raftLogger)(nil)
@@ -33,9 +34,22 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	if !ok || (l.single && level < hclog.Error) {
 		return
 	}
-	if e := l.z.Check(zl, msg); e != nil {
-		e.Write(append(zapFields(append(l.args[:len(l.args):len(l.args)], args...)), zap.String("component", l.name))...)
+	args = append(l.args[:len(l.args):len(l.args)], args...)
+	left := 0
+	if l.noise != nil {
+		if ok, left = l.noise.pass(msg, args); !ok {
+			return
+		}
 	}
+	e := l.z.Check(zl, msg)
+	if e == nil {
+		return
+	}
+	fields := append(zapFields(args), zap.String("component", l.name))
+	if left > 0 {
+		fields = append(fields, zap.Int("left_out", left))
+	}
+	e.Write(fields...)
 }
 
 func zapFields(args []any) []zap.Field {
@@ -70,15 +84,15 @@ func (l *raftLogger) SetLevel(hclog.Level)          {}
 func (l *raftLogger) GetLevel() hclog.Level         { return hclog.Warn }
 
 func (l *raftLogger) With(args ...any) hclog.Logger {
-	return &raftLogger{z: l.z, single: l.single, name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
+	return &raftLogger{z: l.z, single: l.single, noise: l.noise, name: l.name, args: append(l.args[:len(l.args):len(l.args)], args...)}
 }
 
 func (l *raftLogger) Named(name string) hclog.Logger {
-	return &raftLogger{z: l.z, single: l.single, name: l.name + "." + name, args: l.args}
+	return &raftLogger{z: l.z, single: l.single, noise: l.noise, name: l.name + "." + name, args: l.args}
 }
 
 func (l *raftLogger) ResetNamed(name string) hclog.Logger {
-	return &raftLogger{z: l.z, single: l.single, name: name, args: l.args}
+	return &raftLogger{z: l.z, single: l.single, noise: l.noise, name: name, args: l.args}
 }
 
 func (l *raftLogger) StandardLogger(*hclog.StandardLoggerOptions) *log.Logger {
