@@ -248,6 +248,7 @@ func TestBlobsThatCannotBeCopied(t *testing.T) {
 		gone := w.put("gone")
 		w.do(&metapb.Command{Op: &metapb.Command_DeleteObjects{DeleteObjects: &metapb.DeleteObjects{Bucket: w.bucket, Keys: []*metapb.DeleteKey{{Key: "gone"}}}}})
 		_, undecided := w.prepared(w.layout(), members)
+		_, coming := w.prepared(w.layout(), members)
 		for v := uint32(1); v <= 3; v++ {
 			w.volumes[v].bad[kept], w.volumes[v].bad[undecided] = true, true
 		}
@@ -258,6 +259,7 @@ func TestBlobsThatCannotBeCopied(t *testing.T) {
 		lead(w, 10*time.Second)
 		require.Equal(t, []uint32{2, 3, 4}, w.layout().Shards[0].Members)
 		require.True(t, w.volumes[4].blobs[kept])
+		require.True(t, w.volumes[4].blobs[coming], "its decision may be on its way")
 		require.False(t, w.volumes[4].blobs[gone])
 	})
 }

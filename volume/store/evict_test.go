@@ -50,11 +50,12 @@ func TestEvict(t *testing.T) {
 				require.NoError(t, st.checkpoint())
 				st.janitor.tidy.Unlock()
 			}
-			for i := range 10 {
+			for i := range 9 {
 				prepare(i, 3)
 			}
 			require.NoError(t, st.Commit(t.Context(), ids[0]))
 			require.NoError(t, st.Delete(t.Context(), ids[1]))
+			prepare(9, 3) // nothing after it says that it is on disk
 			check := func() {
 				t.Helper()
 				for i := range ids {
