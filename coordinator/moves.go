@@ -41,6 +41,23 @@ func (c *Coordinator) Moves() (rebalance.Progress, bool) {
 	return m.Progress(), true
 }
 
+// VolumeCounts counts the volumes by state and health, as this leader last looked; nil: it does not lead, or has not looked yet.
+func (c *Coordinator) VolumeCounts() map[string]map[Health]int {
+	l := c.health.layout()
+	if l == nil || c.mover.Load() == nil {
+		return nil
+	}
+	out := map[string]map[Health]int{}
+	for _, v := range c.volumeStatuses(l, nil) {
+		state := meta.VolumeStateText(v.Row.State)
+		if out[state] == nil {
+			out[state] = map[Health]int{}
+		}
+		out[state][v.Health]++
+	}
+	return out
+}
+
 // Rebalance changes what is asked of moves and gives what is asked now; an empty change only asks.
 func (c *Coordinator) Rebalance(ctx context.Context, change *metapb.SetRebalance) (*metapb.RebalanceRow, error) {
 	const op = "coordinator.Rebalance"

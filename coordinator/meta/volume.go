@@ -18,6 +18,15 @@ const (
 	VolumeRemoved  = 3 // for good: it is refused when it comes back
 )
 
+// VolumeStateText is a volume's state in a word.
+func VolumeStateText(state uint32) string {
+	names := []string{VolumeIn: "in", VolumeDraining: "draining", VolumeOut: "out", VolumeRemoved: "removed"}
+	if int(state) < len(names) {
+		return names[state]
+	}
+	return "unknown"
+}
+
 // Bounds of a volume's row.
 const (
 	nodeNameMax = 255 // bytes, also of zones and addresses

@@ -109,6 +109,7 @@ func (m *Mover) Step(ctx context.Context) error {
 		return errs.Wrap(op, err)
 	}
 	m.settings(l.GetRebalance())
+	m.healthy(l, counts)
 	if err := m.endHopeless(ctx, l); err != nil {
 		return errs.Wrap(op, err)
 	}

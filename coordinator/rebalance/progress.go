@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"minikv/coordinator/meta"
+	"minikv/proto/metapb"
 )
 
 // Progress is how far moves are, as the leader of the present term knows (B5).
@@ -18,6 +21,8 @@ type Progress struct {
 	ETA            time.Duration // until nothing is left; 0: nothing is, or unknown
 	Percent        float64       // of the bytes of this term's moves and those left
 	Shards         []ShardProgress
+	// UnderReplicated are the shards with a member that lacks a blob, is down, out or removed.
+	UnderReplicated int
 
 	movedBytes int64 // of the moves that ended
 }
@@ -72,6 +77,23 @@ func (m *Mover) plan(due, moving int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.progress.Planned, m.progress.Moving = due, moving
+}
+
+// healthy notes how many shards have all their replicas.
+func (m *Mover) healthy(l *metapb.Layout, missing counts) {
+	good := map[uint32]bool{}
+	for _, v := range l.Volumes {
+		good[v.Number] = v.State < meta.VolumeOut && m.cfg.Up(v.Number)
+	}
+	n := 0
+	for _, row := range l.Shards {
+		if slices.ContainsFunc(row.Members, func(v uint32) bool { return !good[v] || missing[row.Shard][v] > 0 }) {
+			n++
+		}
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.progress.UnderReplicated = n
 }
 
 func (m *Mover) copied(n int64) {

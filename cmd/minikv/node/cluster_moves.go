@@ -63,3 +63,28 @@ func sourcesOf(l *metapb.Layout, wants []object.Want) (out []rpc.VolumeAt) {
 	}
 	return out
 }
+
+// moveSamples are numbers of volumes and moves; only the leader has them.
+func moveSamples(coord *coordinator.Coordinator) []telemetry.Sample {
+	p, ok := coord.Moves()
+	if !ok {
+		return nil
+	}
+	out := []telemetry.Sample{
+		{Name: "minikv_moves_running", Help: "Shards that move; told by the leader.", Value: float64(p.Moving)},
+		{Name: "minikv_moves_planned", Help: "Further moves that are due; told by the leader.", Value: float64(p.Planned)},
+		{Name: "minikv_moves_total", Help: "Moves that ended since this coordinator leads.", Counter: true, Value: float64(p.Moved)},
+		{Name: "minikv_moved_bytes_total", Help: "Bytes that moves copied since this coordinator leads.", Counter: true, Value: float64(p.CopiedBytes)},
+		{Name: "minikv_shards_under_replicated", Help: "Shards with a replica that lacks blobs or is not there; told by the leader.", Value: float64(p.UnderReplicated)},
+	}
+	counts := coord.VolumeCounts()
+	for _, state := range slices.Sorted(maps.Keys(counts)) {
+		for _, health := range slices.Sorted(maps.Keys(counts[state])) {
+			out = append(out, telemetry.Sample{
+				Name: "minikv_volumes", Help: "Volumes by state and health; told by the leader.", Value: float64(counts[state][health]),
+				Labels: map[string]string{"state": state, "health": string(health)},
+			})
+		}
+	}
+	return out
+}

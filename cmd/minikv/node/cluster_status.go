@@ -124,6 +124,7 @@ func (c *cluster) samples() []telemetry.Sample {
 	}
 	if c.coord != nil {
 		out = append(append(out, coordinatorSamples(c.coord.Status())...), repairSamples(c.coord)...)
+		out = append(out, moveSamples(c.coord)...)
 	}
 	if c.volume != nil {
 		labels := map[string]string{"volume": strconv.Itoa(int(c.number.Load()))}

@@ -69,7 +69,7 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 	for _, v := range all {
 		x := ops.NodeVolume{
 			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: v.Row.Node, Zone: v.Row.Zone, Address: v.Row.Address,
-			State: stateText(v.Row.State), Health: string(v.Health), SilentMs: v.Silent.Milliseconds(), Shards: v.Shards,
+			State: meta.VolumeStateText(v.Row.State), Health: string(v.Health), SilentMs: v.Silent.Milliseconds(), Shards: v.Shards,
 			Joining: v.Joining, Kept: v.Kept, Capacity: v.Row.Capacity, Missing: v.Missing,
 		}
 		if v.Row.State == meta.VolumeIn && total > 0 {
@@ -81,14 +81,6 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 		a.Volumes = append(a.Volumes, x)
 	}
 	return a, nil
-}
-
-func stateText(state uint32) string {
-	names := []string{meta.VolumeIn: "in", meta.VolumeDraining: "draining", meta.VolumeOut: "out", meta.VolumeRemoved: "removed"}
-	if int(state) < len(names) {
-		return names[state]
-	}
-	return "unknown"
 }
 
 // rebalance changes what is asked of moves and tells how far they are.
