@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"maps"
 	"slices"
 
+	"minikv/coordinator"
 	"minikv/internal/object"
 	"minikv/internal/rpc"
+	"minikv/internal/telemetry"
 	"minikv/proto/metapb"
 )
 
