@@ -69,6 +69,7 @@ func (j *janitor) forever(name string, woken <-chan struct{}, do func(context.Co
 	j.done.Go(func() {
 		t := time.NewTicker(j.st.o.Tidy)
 		defer t.Stop()
+		said := ""
 		for {
 			select {
 			case <-j.ctx.Done():
@@ -76,7 +77,14 @@ func (j *janitor) forever(name string, woken <-chan struct{}, do func(context.Co
 			case <-t.C:
 			case <-woken:
 			}
-			if err := do(j.ctx); err != nil && j.ctx.Err() == nil {
+			err := do(j.ctx)
+			if j.ctx.Err() != nil {
+				return
+			}
+			if err == nil {
+				said = ""
+			} else if now := err.Error(); now != said { // once, not every second
+				said = now
 				j.st.o.Logf("%s: %v", name, err)
 			}
 		}

@@ -129,6 +129,9 @@ func (st *Store) create(kind segment.Kind, capacity, fill int64, stop func() err
 // that their unwritten rest does not make it look full.
 const spaceShare = 4
 
+// shortSegment is the length of segments on a full disk, in bytes: were they shorter, every few deletes would make one.
+const shortSegment = mib
+
 // room is the free space above the reserve, in bytes.
 func (st *Store) room() (int64, error) {
 	u, err := st.o.FS.GetDiskUsage(st.dir)
@@ -151,7 +154,7 @@ func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) 
 	}
 	least := segment.HeaderLen + group + sealSpace
 	if room, err := st.room(); err == nil {
-		capacity = max(least, min(capacity, room/spaceShare))
+		capacity = max(least, min(capacity, max(room/spaceShare, shortSegment)))
 	}
 	f, err := st.create(kind, capacity, min(fill, capacity), nil)
 	if !errs.Is(err, errs.StorageFull) {
@@ -159,7 +162,7 @@ func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) 
 	}
 	st.janitor.dropBallast()
 	defer st.janitor.wakeUp()
-	return st.create(kind, max(min(capacity, mib), least), 0, nil)
+	return st.create(kind, max(min(capacity, shortSegment), least), 0, nil)
 }
 
 // makeSpare makes a segment ahead of need, if that leaves the reserve free; zeros are only for small ones.
