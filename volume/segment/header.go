@@ -32,6 +32,7 @@ const (
 	MagicIndex   = "mkvidx\r\n"
 	MagicScrub   = "mkvscr\r\n"
 	MagicClean   = "mkvcln\r\n"
+	MagicLost    = "mkvlst\r\n"
 )
 
 // PutPreamble writes the preamble of this version to b.

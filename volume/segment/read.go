@@ -180,3 +180,10 @@ func (f *File) HasRecord(off int64) bool {
 	_, ok := record.Parse(b[:], f.Seed, uint64(off))
 	return ok
 }
+
+// Raw gives n bytes from off on as the disk has them, unverified; what it cannot give counts as zeros.
+func (f *File) Raw(off int64, n int) []byte {
+	w := &window{f: f, end: off + int64(n), buf: make([]byte, n), off: off}
+	w.patch()
+	return w.buf
+}

@@ -196,6 +196,9 @@ func (st *Store) compactNext(ctx context.Context, deadMin float64, step func(s *
 	err := st.copyLiving(ctx, s, step)
 	st.moved(s, err == nil)
 	removed := false
+	if err == nil && s.blobs.Load() > 0 && st.isDamaged(s) {
+		st.noteUnreadable(s)
+	}
 	if err == nil && s.blobs.Load() == 0 {
 		removed, err = st.removeCompacted(ctx, s)
 	}
@@ -214,11 +217,11 @@ func (st *Store) removeCompacted(ctx context.Context, s *seg) (bool, error) {
 	return st.removeIfDead(ctx, s)
 }
 
-// wants says whether a segment is sealed, at least the share dead of it is dead, and something in it is alive that a compaction has not
+// wants says whether a segment is sealed, at least the share dead of it is dead or a piece of it damaged, and something in it is alive that a compaction has not
 // left there. It is called with Store.mu.
 func (s *seg) wants(dead float64) bool {
 	blobs, size := s.blobs.Load(), s.end-segment.HeaderLen
-	return s.end > 0 && !s.damaged && !s.moving && blobs > 0 && size > 0 && s.tried != blobs && s.deadShare() >= dead
+	return s.end > 0 && !s.moving && blobs > 0 && size > 0 && s.tried != blobs && (s.damaged || s.deadShare() >= dead)
 }
 
 func (s *seg) deadShare() float64 {

@@ -46,6 +46,7 @@ func wake(c chan struct{}) {
 
 func (j *janitor) start() {
 	j.st.loadScrub()
+	j.st.loadLost()
 	if j.st.o.ScrubRate > 0 {
 		j.done.Go(func() { j.st.scrubForever(j.ctx) })
 	}

@@ -27,9 +27,11 @@ func (st *Store) removeIfDead(ctx context.Context, s *seg) (bool, error) {
 		st.counters.returned.Add(s.Capacity)
 		return true, nil
 	}
-	st.mu.Lock()
-	s.keep = j.removals + 1
-	st.mu.Unlock()
+	if s.blobs.Load() == 0 {
+		st.mu.Lock()
+		s.keep = j.removals + 1
+		st.mu.Unlock()
+	}
 	return false, nil
 }
 
@@ -38,32 +40,34 @@ func (st *Store) removeIfDead(ctx context.Context, s *seg) (bool, error) {
 func (st *Store) removable(s *seg, removals int64) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return s.end > 0 && !s.damaged && !s.moving && s.blobs.Load() == 0 && s.keep <= removals
+	return s.end > 0 && !s.moving && s.blobs.Load() == 0 && s.keep <= removals
 }
 
 // keepShare is the part of a segment that may be copied on when it is removed: were it more, segments of nothing but tombstones
 // would be copied round and round.
 const keepShare = 4
 
-// remove removes a dead segment; see the fifth invariant of the package. It declines when too much of it must be kept.
+// remove removes a dead segment; see the fifth invariant of the package. It declines when too much of it must be kept. Pieces that do not
+// parse are set aside: see lost.go.
 func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
-	c := census{st: st, s: s, stale: st.othersStale(s), keep: map[record.Type][]object.BlobID{}}
+	c := census{st: st, s: s, stale: st.othersStale(s), damaged: st.isDamaged(s), keep: map[record.Type][]object.BlobID{}}
 	gaps, err := s.Scan(segment.HeaderLen, s.end, c.visit)
 	if err != nil {
 		return false, err
 	}
 	if len(gaps) > 0 {
-		st.mu.Lock()
-		s.damaged = true
-		st.mu.Unlock()
-		st.damaged(Damage{Segment: segment.Name(s.Number, s.Kind), From: gaps[0].From, To: gaps[0].To, Cause: "no valid record"})
-		return false, nil
+		st.noteDamaged(s, gaps)
 	}
 	if c.alive > 0 || c.keeps*keepShare > s.end {
 		return false, nil
 	}
 	if err := c.copyOn(ctx); err != nil {
 		return false, err
+	}
+	if len(gaps) > 0 {
+		if err := st.setAside(s, gaps); err != nil {
+			return false, err
+		}
 	}
 	if err := st.o.FS.Remove(s.Path()); err != nil && !vfs.IsNotExist(err) {
 		return false, errs.WrapKind("", errs.Unavailable, err)
@@ -79,19 +83,24 @@ func (st *Store) remove(ctx context.Context, s *seg) (bool, error) {
 
 // census finds what a dead segment says of others.
 type census struct {
-	st    *Store
-	s     *seg
-	alive int  // blobs in it, which should be 0
-	stale bool // other segments hold copies that count elsewhere
-	keep  map[record.Type][]object.BlobID
-	ends  []record.End
-	keeps int64 // bytes
+	st      *Store
+	s       *seg
+	alive   int  // blobs in it, which should be 0
+	stale   bool // other segments hold copies that count elsewhere
+	damaged bool // it was when the scan began
+	keep    map[record.Type][]object.BlobID
+	ends    []record.End
+	keeps   int64 // bytes
 }
 
-func (c *census) visit(_ int64, h record.Header, data []byte) error {
+func (c *census) visit(off int64, h record.Header, data []byte) error {
 	switch {
 	case h.Type == record.Blob:
 		e, ok, err := c.st.lookup(h.ID)
+		if !ok && err == nil && c.damaged { // it could not be read when the index was made
+			c.st.applyBlob(c.s, off, &h)
+			c.alive++
+		}
 		if ok && e.Segment == uint32(c.s.Number) && e.State() < index.Dropped {
 			c.alive++
 		}
@@ -157,4 +166,25 @@ func (c *census) copyOn(ctx context.Context) error {
 		}
 	}
 	return c.st.appendSeals(ctx, c.ends)
+}
+
+// isDamaged says whether a piece of the segment is known not to parse.
+func (st *Store) isDamaged(s *seg) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return s.damaged
+}
+
+// noteDamaged reports pieces that do not parse, the first time.
+func (st *Store) noteDamaged(s *seg, gaps []segment.Gap) {
+	st.mu.Lock()
+	known := s.damaged
+	s.damaged = true
+	st.mu.Unlock()
+	if known {
+		return
+	}
+	for _, g := range gaps {
+		st.damaged(Damage{Segment: segment.Name(s.Number, s.Kind), From: g.From, To: g.To, Cause: "no valid record"})
+	}
 }

@@ -179,7 +179,7 @@ func (st *Store) scrubSegment(ctx context.Context, number uint32, rate int64, fo
 	}
 	defer s.Release()
 	st.mu.Lock()
-	end, known := s.end, s.damaged
+	end := s.end
 	st.mu.Unlock()
 	if end == 0 {
 		end = s.Synced()
@@ -208,13 +208,9 @@ func (st *Store) scrubSegment(ctx context.Context, number uint32, rate int64, fo
 		return err
 	}
 	found.bad.Add(int64(len(gaps)))
-	if len(gaps) > 0 && !known {
-		st.mu.Lock()
-		s.damaged = true
-		st.mu.Unlock()
-		for _, g := range gaps {
-			st.damaged(Damage{Segment: segment.Name(s.Number, s.Kind), From: g.From, To: g.To, Cause: "no valid record"})
-		}
+	if len(gaps) > 0 {
+		st.noteDamaged(s, gaps)
+		wake(st.janitor.dead)
 	}
 	return p.wait(ctx)
 }

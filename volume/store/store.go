@@ -16,7 +16,8 @@
 //     A crash in between leaves the old segment unsealed and the copies as duplicates, which say the same.
 //  4. The state of a blob only rises (prepared, committed, dropped), and ids are never reused, so the order in which records are
 //     read back does not matter.
-//  5. A segment is removed when it is sealed, undamaged and no blob in it is alive. What its control records say of blobs
+//  5. A segment is removed when it is sealed and no blob in it is alive; a piece of it that does not parse is written to a file of its
+//     own and synced before (lost.go). What its control records say of blobs
 //     (or segments) that still have bytes elsewhere is appended to the active log and synced before; the removal is synced before the
 //     index forgets the blobs that were in it. So at every moment, for each dead blob with bytes on disk, a durable record
 //     says that it is dead; a crash at any point repeats or completes the removal.
