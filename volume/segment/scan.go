@@ -18,6 +18,10 @@ type Visit func(off int64, h record.Header, data []byte) error
 // Scan goes through the records from from up to end, in order, and returns what does not parse. It reads headers of blobs and all of
 // other records. An error means that the segment could not be read, is newer than this program, or is that of visit.
 func (f *File) Scan(from, end int64, visit Visit) ([]Gap, error) {
+	if !f.Acquire() { // a closed file reads as zeros, which would pass for damage
+		return nil, errs.E("segment.Scan", errs.Unavailable, "segment %s is closed", Name(f.Number, f.Kind))
+	}
+	defer f.Release()
 	w := &window{f: f, end: min(end, f.Capacity)}
 	return scan(w, from, visit)
 }

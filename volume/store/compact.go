@@ -214,6 +214,9 @@ func (st *Store) compactNext(ctx context.Context, deadMin float64, step func(s *
 func (st *Store) removeCompacted(ctx context.Context, s *seg) (bool, error) {
 	st.janitor.tidy.Lock()
 	defer st.janitor.tidy.Unlock()
+	if (*st.segments.Load())[uint32(s.Number)] != s {
+		return true, nil // tidying came first
+	}
 	return st.removeIfDead(ctx, s)
 }
 

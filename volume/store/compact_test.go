@@ -219,3 +219,26 @@ func TestCompactNowEndsWithItsContextAndTheVolume(t *testing.T) {
 	}
 	must(t, st.Close())
 }
+
+// TestARemovedSegmentIsNotDamaged: compaction and tidying may both want to remove a segment; who comes second finds it gone, not damaged.
+func TestARemovedSegmentIsNotDamaged(t *testing.T) {
+	mem := vfs.NewMem()
+	st := mostlyDead(t, mem)
+	e, _, err := st.index.Get(testID(10))
+	must(t, err)
+	s := (*st.segments.Load())[e.Segment]
+	for n := 0; n < 200; n += 10 {
+		must(t, st.Delete(ctx, testID(n)))
+	}
+	for range 2 {
+		removed, err := st.removeCompacted(ctx, s)
+		must(t, err)
+		if d := st.Damage(); !removed || len(d) > 0 || exists(mem, "/v/"+segment.Name(s.Number, s.Kind)+lostSuffix) {
+			t.Fatal(removed, d)
+		}
+	}
+	if _, err := s.Scan(segment.HeaderLen, s.end, nil); err == nil {
+		t.Fatal("a closed segment was scanned")
+	}
+	must(t, st.Close())
+}

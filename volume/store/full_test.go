@@ -54,7 +54,7 @@ func TestCompactionBelowTheReserve(t *testing.T) {
 				for i := 0; i < n; i += 3 {
 					check(t, st, i, length)
 				}
-				if got := len(st.List(object.BlobID{}, 1<<20)); got != (n+2)/3+1 {
+				if got := len(page(t)(st.List(object.BlobID{}, 1<<20))); got != (n+2)/3+1 {
 					t.Fatalf("%d blobs of %d", got, (n+2)/3+1)
 				}
 				st = reopen(t, st)

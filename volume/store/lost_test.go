@@ -184,7 +184,7 @@ func TestCrashWhileSettingAside(t *testing.T) {
 			for _, n := range []int{0, 1, 2, 5, 6, 7, 8, 9} {
 				check(t, again, n, 3000)
 			}
-			if got := len(again.List(object.BlobID{}, 1000)); got != int(st.Stats().Blobs) {
+			if got := len(page(t)(again.List(object.BlobID{}, 1000))); got != int(st.Stats().Blobs) {
 				t.Errorf("after %v of %s: %d blobs", op.Kind, op.Path, got)
 			}
 			must(t, again.Close())
