@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -20,6 +21,25 @@ func (c *Coordinator) newRepair() *repair.Queue {
 	return repair.NewQueue(repair.Config{
 		Metadata: c, Volumes: c.cfg.Care, Clock: c.cfg.Clock, Log: c.cfg.Log.Named("repair"), Rate: c.cfg.RepairRate,
 	})
+}
+
+// newCompare makes what finds replicas that lack blobs unnoticed; nil without volumes that could be asked.
+func (c *Coordinator) newCompare() *repair.Comparer {
+	if c.cfg.Care == nil {
+		return nil
+	}
+	return &repair.Comparer{
+		Metadata: c, Volumes: c.cfg.Care, Clock: c.cfg.Clock, Log: c.cfg.Log.Named("compare"), Every: c.cfg.CompareEvery,
+		Found: func() { c.repair.Nudge(false) },
+	}
+}
+
+// CompareStats is what this coordinator has compared while it led.
+func (c *Coordinator) CompareStats() repair.CompareStats {
+	if c.compare == nil {
+		return repair.CompareStats{}
+	}
+	return c.compare.Stats()
 }
 
 // RepairStats is what this coordinator has repaired while it led, and how that stands.
@@ -42,6 +62,9 @@ func (c *Coordinator) Report(ctx context.Context, r *coordpb.ReportRequest) (*co
 	const op = "coordinator.Report"
 	if _, err := c.node.Ready(); err != nil {
 		return nil, err
+	}
+	if r.Volume != 0 && len(r.Boot) > 0 && c.compare != nil {
+		c.compare.Booted(r.Volume, r.Boot, time.Duration(r.UptimeMs)*time.Millisecond)
 	}
 	rows := make([]*metapb.MissingRow, len(r.Suspects))
 	for i, s := range r.Suspects {

@@ -70,6 +70,8 @@ type Config struct {
 	Care repair.Volumes
 	// RepairRate bounds what is copied, in bytes per second. 0: 64 MiB, negative: no bound.
 	RepairRate int64
+	// CompareEvery is the time between two comparisons of all replicas. 0: 1 h
+	CompareEvery time.Duration
 
 	// BallastBytes are preallocated in Dir and released when space is short. 0: 256 MiB, negative: none.
 	BallastBytes int64
@@ -112,6 +114,7 @@ func (c *Config) setDefaults() error {
 	setDefault(&c.CompletedKeep, completedKeepDefault)
 	setDefault(&c.BallastBytes, ballastDefault)
 	setDefault(&c.RepairRate, repair.RateDefault)
+	setDefault(&c.CompareEvery, repair.CompareEveryDefault)
 	c.QueueDelay = max(c.QueueDelay, 0)
 	setDefault(&c.DownAfter, downAfterDefault)
 	setDefault(&c.OutAfter, outAfterDefault)

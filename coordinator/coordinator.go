@@ -26,7 +26,8 @@ type Coordinator struct {
 	health  health
 	mover   atomic.Pointer[rebalance.Mover] // while this coordinator leads
 	founded atomic.Bool
-	repair  *repair.Queue // nil: nothing is repaired
+	repair  *repair.Queue    // nil: nothing is repaired
+	compare *repair.Comparer // as repair
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -52,7 +53,7 @@ func Open(ctx context.Context, cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{cfg: cfg, blobs: cfg.Blobs}
 	c.space = newSpace(&c.cfg)
-	c.repair = c.newRepair()
+	c.repair, c.compare = c.newRepair(), c.newCompare()
 	o := cfg.Raft
 	o.FS, o.Dir, o.Log, o.KV, o.Fatal, o.Now = cfg.FS, cfg.Dir, cfg.Log, cfg.KV, cfg.Fatal, cfg.Clock.Now
 	o.Bootstrap = o.Transport == nil

@@ -21,6 +21,7 @@ func (c *Coordinator) runDuties(ctx context.Context) {
 	}
 	if c.repair != nil {
 		wg.Go(func() { c.repair.Run(ctx) })
+		wg.Go(func() { c.compare.Run(ctx) })
 	}
 	wg.Wait()
 }

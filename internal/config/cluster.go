@@ -60,6 +60,8 @@ var clusterSettings = []*setting{
 		set: to(func(c *Config) *int { return &c.Replication }, intIn(1, 7))},
 	{key: "repair.rate", def: "64MiB", group: groupCluster, usage: "bytes per second that missing replicas are copied with, in the whole cluster; 0: as fast as it goes", allowed: "a size from 0 to 1TiB",
 		set: to(func(c *Config) *int64 { return &c.RepairRate }, sizeIn(0, 1<<40, false))},
+	{key: "compare.interval", def: "1h", group: groupCluster, usage: "time between two comparisons of what all replicas hold", allowed: "a duration from 1s to 720h",
+		set: to(func(c *Config) *time.Duration { return &c.CompareInterval }, durationIn(time.Second, 720*time.Hour))},
 	{key: "cluster-volumes", def: "0", group: groupCluster, usage: "volumes that the cluster is founded with; 0: as many as replication or cluster has members, whichever is more", allowed: "a number from 0 to 4096",
 		set: to(func(c *Config) *int { return &c.ClusterVolumes }, intIn(0, 4096))},
 	{key: "down-after", def: "30s", group: groupCluster, usage: "a volume that is silent for so long counts as down; on coordinators", allowed: "a duration from 1s to 24h",

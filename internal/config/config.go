@@ -57,6 +57,7 @@ type Config struct {
 	ClusterVolumes   int           // 0: as many as the founding nodes
 	DownAfter        time.Duration // silence of a volume
 	OutAfter         time.Duration
+	CompareInterval  time.Duration
 	RepairRate       int64 // bytes per second; 0: no bound
 
 	LogLevel  string

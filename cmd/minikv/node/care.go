@@ -181,6 +181,12 @@ func repairSamples(c *coordinator.Coordinator) []telemetry.Sample {
 		counter("failed", "Attempts to copy a replica that failed.", st.Failed),
 		counter("cleared", "Missing replicas of blobs that were deleted meanwhile.", st.Cleared),
 	}
+	compared := c.CompareStats()
+	out = append(out, []telemetry.Sample{
+		counter("compared_rounds", "Comparisons of what all replicas hold.", compared.Rounds),
+		counter("compared_starts", "Volumes compared with metadata because they had started.", compared.Started),
+		counter("compared_found", "Replicas that comparisons found to lack a blob.", compared.Found),
+	}...)
 	if c.Leads() != nil {
 		return out
 	}

@@ -190,7 +190,7 @@ func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *za
 		cc.FoundWith = max(c.cfg.Replication, len(c.cfg.Cluster))
 	}
 	cc.DownAfter, cc.OutAfter = c.cfg.DownAfter, c.cfg.OutAfter
-	cc.Blobs, cc.Moves, cc.Care, cc.RepairRate = c, c, c.care(), orNone(c.cfg.RepairRate)
+	cc.Blobs, cc.Moves, cc.Care, cc.RepairRate, cc.CompareEvery = c, c, c.care(), orNone(c.cfg.RepairRate), c.cfg.CompareInterval
 	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
 		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
 	})

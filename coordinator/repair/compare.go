@@ -1,0 +1,361 @@
+package repair
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"minikv/internal/errs"
+	"minikv/internal/object"
+	"minikv/proto/metapb"
+)
+
+// Bounds and times of comparing replicas.
+const (
+	CompareEveryDefault = time.Hour
+	settleTime          = 5 * time.Second  // what still differs after it was not just being written
+	listedMax           = 16               // shards whose lists are compared in a round; when more differ, metadata is walked
+	listPage            = 4096             // blobs of one list at hand
+	startedWithin       = 10 * time.Minute // a volume that has run for longer is not compared because a leader is new
+	retryStarted        = 10 * time.Second
+)
+
+// CompareStats is what comparing has done since it was made.
+type CompareStats struct {
+	Rounds  int64
+	Started int64 // volumes compared because they had started
+	Differ  int64 // shards found to differ, of the last round
+	Found   int64 // replicas found to lack or to be bad, that were not known before
+}
+
+// Comparer finds replicas that lack blobs without anybody having noticed: it compares what volumes hold of each shard, by digests, now and
+// then, and what a volume holds with metadata when it has started. What is found becomes missing rows; what is held and should not be is
+// left to the collector.
+type Comparer struct {
+	Metadata Metadata
+	Volumes  Volumes
+	Clock    Clock
+	Log      *zap.Logger
+	Every    time.Duration
+	Found    func() // called when there is something to repair
+
+	mu      sync.Mutex // guards what follows
+	boots   map[uint32][]byte
+	started map[uint32]bool // to be compared first
+	wake    chan struct{}
+	stats   CompareStats
+}
+
+// Stats is taken without waiting.
+func (c *Comparer) Stats() CompareStats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stats
+}
+
+func (c *Comparer) wakeUp() chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
+	}
+	return c.wake
+}
+
+// Booted hears that a volume runs, under an id drawn at its start. One that has started is compared soon.
+func (c *Comparer) Booted(volume uint32, boot []byte, uptime time.Duration) {
+	wake := c.wakeUp()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.boots == nil {
+		c.boots, c.started = map[uint32][]byte{}, map[uint32]bool{}
+	}
+	last, known := c.boots[volume]
+	if bytes.Equal(last, boot) || len(c.boots) > 1<<16 {
+		return
+	}
+	c.boots[volume] = bytes.Clone(boot)
+	if !known && uptime > startedWithin {
+		return
+	}
+	c.started[volume] = true
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run compares until ctx ends.
+func (c *Comparer) Run(ctx context.Context) {
+	wake := c.wakeUp()
+	next := c.Clock.Now().Add(c.Every)
+	for {
+		wait := next.Sub(c.Clock.Now())
+		if c.waiting() {
+			wait = min(wait, retryStarted)
+		}
+		select {
+		case <-wake:
+		case <-c.Clock.After(max(wait, 0)):
+		case <-ctx.Done():
+			return
+		}
+		c.log(ctx, "a volume that has started is not compared yet", c.compareStarted(ctx))
+		if !c.Clock.Now().Before(next) {
+			c.log(ctx, "replicas could not be compared", c.Round(ctx))
+			next = c.Clock.Now().Add(c.Every)
+		}
+	}
+}
+
+func (c *Comparer) waiting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.started) > 0
+}
+
+func (c *Comparer) log(ctx context.Context, what string, err error) {
+	if err != nil && ctx.Err() == nil {
+		c.Log.Info(what, zap.Error(err))
+	}
+}
+
+// compareStarted compares volumes that have started with metadata: after a crash, or with a segment lost, what lacks becomes missing.
+func (c *Comparer) compareStarted(ctx context.Context) error {
+	c.mu.Lock()
+	var volumes []uint32
+	for v := range c.started {
+		volumes = append(volumes, v)
+	}
+	c.mu.Unlock()
+	var failed error
+	for _, v := range volumes {
+		did, err := c.walk(ctx, Scope{Volume: v})
+		if err == nil && did.Unchecked > 0 {
+			err = errs.E("repair.compare", errs.Unavailable, "volume %d does not answer", v)
+		}
+		if err != nil {
+			failed = err
+			continue
+		}
+		c.mu.Lock()
+		delete(c.started, v)
+		c.stats.Started++
+		c.mu.Unlock()
+		c.Log.Info("a volume that has started was compared", zap.Uint32("volume", v), zap.Int64("replicas", did.Replicas), zap.Int64("bad", did.Bad))
+	}
+	return failed
+}
+
+// walk compares metadata with volumes and reports what it finds.
+func (c *Comparer) walk(ctx context.Context, s Scope) (Walked, error) {
+	w := &Walker{Metadata: c.Metadata, Volumes: c.Volumes, Clock: c.Clock}
+	return w.Walk(ctx, s, func(bad []Finding) error { return c.report(ctx, bad) }, func(Walked) error { return ctx.Err() })
+}
+
+func (c *Comparer) report(ctx context.Context, bad []Finding) error {
+	n, err := ReportFindings(ctx, c.Metadata, bad)
+	if n > 0 {
+		c.mu.Lock()
+		c.stats.Found += int64(n)
+		c.mu.Unlock()
+		c.Log.Warn("replicas lack blobs that they should have", zap.Int("replicas", n))
+		if c.Found != nil {
+			c.Found()
+		}
+	}
+	return err
+}
+
+// Round compares all shards once: digests first; of the shards that differ and still do after a while, the lists, or, where there are many,
+// metadata.
+func (c *Comparer) Round(ctx context.Context) error {
+	const op = "repair.Round"
+	t, err := readTopology(ctx, c.Metadata)
+	if err != nil {
+		return errs.Wrap(op, err)
+	}
+	if t.Pools[0].Replication < 2 {
+		return nil
+	}
+	differ := c.differing(ctx, t, nil)
+	if len(differ) > 0 {
+		select {
+		case <-c.Clock.After(settleTime):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		differ = c.differing(ctx, t, differ)
+	}
+	c.mu.Lock()
+	c.stats.Rounds++
+	c.stats.Differ = int64(len(differ))
+	c.mu.Unlock()
+	if len(differ) > listedMax {
+		_, err := c.walk(ctx, Scope{})
+		return errs.Wrap(op, err)
+	}
+	for _, shard := range differ {
+		if err := c.lists(ctx, t, shard); err != nil {
+			return errs.Wrap(op, err)
+		}
+	}
+	return nil
+}
+
+// differing are the shards, of those given (nil: all), whose members that answer do not hold the same. Shards that move are left out.
+func (c *Comparer) differing(ctx context.Context, t *topology, of []uint32) []uint32 {
+	digests := map[uint32][]object.ShardDigest{}
+	for _, row := range t.Volumes {
+		call, cancel := context.WithTimeout(ctx, checkMax)
+		all, err := c.Volumes.Digests(call, row, t.Pools[0].Shards)
+		cancel()
+		if err == nil && len(all) == len(t.Shards) {
+			digests[row.Number] = all
+		}
+	}
+	var out []uint32
+	for i, s := range t.Shards {
+		if len(s.Joining) > 0 || (of != nil && !slices.Contains(of, uint32(i))) {
+			continue
+		}
+		var first *object.ShardDigest
+		for _, v := range s.Members {
+			all := digests[v]
+			if all == nil {
+				continue
+			}
+			d := all[i]
+			d.Shard = uint32(i)
+			if first != nil && *first != d {
+				out = append(out, uint32(i))
+				break
+			}
+			first = &d
+		}
+	}
+	return out
+}
+
+// listing is a member's list of a shard, page by page, in the order of the ids' hashes.
+type listing struct {
+	at   *metapb.VolumeRow
+	page []object.BlobInfo
+	last object.BlobID
+	end  bool
+}
+
+// lists goes through the lists of a shard's members side by side; what one has and another lacks, and is alive, is missing there.
+func (c *Comparer) lists(ctx context.Context, t *topology, shard uint32) error {
+	var all []*listing
+	for _, v := range t.Shards[shard].Members {
+		l := &listing{at: t.volumes[v]}
+		if l.at != nil && c.fill(ctx, t, shard, l) == nil {
+			all = append(all, l)
+		}
+	}
+	var suspects []Finding
+	for len(all) > 1 {
+		id, some := least(all)
+		if !some {
+			break
+		}
+		for _, l := range all {
+			if len(l.page) == 0 || l.page[0].ID != id {
+				suspects = append(suspects, Finding{id, l.at.Number, object.Missing})
+				continue
+			}
+			if l.page = l.page[1:]; len(l.page) == 0 {
+				if err := c.fill(ctx, t, shard, l); err != nil {
+					return err // what it has is not known from here on
+				}
+			}
+		}
+		if len(suspects) >= clearMax {
+			if err := c.confirmed(ctx, t, suspects); err != nil {
+				return err
+			}
+			suspects = nil
+		}
+	}
+	return c.confirmed(ctx, t, suspects)
+}
+
+func (c *Comparer) fill(ctx context.Context, t *topology, shard uint32, l *listing) error {
+	if l.end {
+		return nil
+	}
+	call, cancel := context.WithTimeout(ctx, checkMax)
+	defer cancel()
+	page, err := c.Volumes.ListShard(call, l.at, shard, t.Pools[0].Shards, l.last, listPage)
+	if err != nil {
+		return err
+	}
+	l.page, l.end = page, len(page) < listPage
+	if len(page) > 0 {
+		l.last = page[len(page)-1].ID
+	}
+	return nil
+}
+
+// least is the first id of all lists.
+func least(all []*listing) (id object.BlobID, some bool) {
+	for _, l := range all {
+		if len(l.page) == 0 {
+			continue
+		}
+		x := l.page[0].ID
+		if !some || cmp.Or(cmp.Compare(x.Hash(), id.Hash()), bytes.Compare(x[:], id[:])) < 0 {
+			id, some = x, true
+		}
+	}
+	return id, some
+}
+
+// confirmed asks the volumes for what their lists did not have, as far as it is alive, and reports what they lack.
+func (c *Comparer) confirmed(ctx context.Context, t *topology, suspects []Finding) error {
+	suspects, err := confirm(ctx, c.Metadata, suspects)
+	if err != nil || len(suspects) == 0 {
+		return err
+	}
+	ids := make([]object.BlobID, len(suspects))
+	for i := range suspects {
+		ids[i] = suspects[i].Blob
+	}
+	known, err := lives(ctx, c.Metadata, ids)
+	if err != nil {
+		return err
+	}
+	by := map[uint32]*object.Check{}
+	for i, f := range suspects {
+		if by[f.Volume] == nil {
+			by[f.Volume] = &object.Check{}
+		}
+		if known[i].alive {
+			by[f.Volume].IDs, by[f.Volume].Lengths = append(by[f.Volume].IDs, f.Blob), append(by[f.Volume].Lengths, uint32(known[i].length))
+		}
+	}
+	var bad []Finding
+	for v, q := range by {
+		call, cancel := context.WithTimeout(ctx, checkMax)
+		got, err := c.Volumes.Check(call, t.volumes[v], *q)
+		cancel()
+		if err != nil || len(got.Verdicts) != len(q.IDs) {
+			continue // the next round asks again
+		}
+		for i, verdict := range got.Verdicts {
+			if verdict != object.Good {
+				bad = append(bad, Finding{q.IDs[i], v, verdict})
+			}
+		}
+	}
+	if bad, err = confirm(ctx, c.Metadata, bad); err != nil || len(bad) == 0 {
+		return err
+	}
+	return c.report(ctx, bad)
+}

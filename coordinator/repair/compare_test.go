@@ -1,0 +1,141 @@
+package repair
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/zap"
+
+	"minikv/internal/object"
+)
+
+func (c *cluster) comparer() *Comparer {
+	return &Comparer{Metadata: c, Volumes: c, Clock: realClock{}, Log: zap.NewNop(), Every: time.Hour}
+}
+
+// TestRounds: equal replicas are left alone after their digests; a blob that one lacks becomes a missing row, by lists or, when many shards
+// differ, by metadata; strays and the dead become none.
+func TestRounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(4, 3)
+		for n := range 100 {
+			c.put(n, 9)
+		}
+		x := c.comparer()
+		must(t, x.Round(t.Context()))
+		require.Equal(t, CompareStats{Rounds: 1}, x.Stats())
+		require.Equal(t, 4, c.digests, "once each")
+
+		lost := c.put(200, 9).Blob(2)
+		c.lose(lost, c.members(lost)[1], object.Missing, false)
+		stray := c.put(201, 9).Blob(2)
+		delete(c.runs, stray.Run())
+		c.lose(stray, c.members(stray)[0], object.Missing, false)
+		must(t, x.Round(t.Context()))
+		require.Equal(t, []replica{{lost, c.members(lost)[1]}}, c.known())
+		require.EqualValues(t, 1, x.Stats().Found)
+		must(t, x.Round(t.Context()))
+		require.EqualValues(t, 1, x.Stats().Found, "it is known")
+
+		// A member that is away is not compared, and nothing is held against it.
+		c.down[1] = true
+		must(t, x.Round(t.Context()))
+		require.Len(t, c.known(), 1)
+	})
+}
+
+func (c *cluster) known() (all []replica) {
+	for r := range c.missing {
+		all = append(all, r)
+	}
+	return all
+}
+
+// TestRoundsWhenManyDiffer walk metadata instead of comparing lists.
+func TestRoundsWhenManyDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(3, 3)
+		want := map[replica]bool{}
+		for n := range 60 {
+			id := c.put(n, 9).Blob(2)
+			if n%2 == 0 {
+				c.lose(id, uint32(1+n%3), object.Missing, false)
+				want[replica{id, uint32(1 + n%3)}] = true
+			}
+		}
+		x := c.comparer()
+		must(t, x.Round(t.Context()))
+		require.Greater(t, x.Stats().Differ, int64(testShards/2))
+		require.Len(t, c.known(), len(want))
+		for _, r := range c.known() {
+			require.True(t, want[r])
+		}
+	})
+}
+
+// TestLongLists are merged over many pages.
+func TestLongLists(t *testing.T) {
+	c := newCluster(2, 2)
+	for n := range 3 * listPage * testShards / 2 {
+		c.put(n, 9)
+	}
+	var lost []replica
+	for n := range 20 {
+		id := c.put(1_000_000+n, 9).Blob(2)
+		r := replica{id, uint32(1 + n%2)}
+		c.lose(id, r.volume, object.Missing, false)
+		lost = append(lost, r)
+	}
+	x := c.comparer()
+	top, err := readTopology(t.Context(), c)
+	must(t, err)
+	for s := range uint32(testShards) {
+		must(t, x.lists(t.Context(), top, s))
+	}
+	require.ElementsMatch(t, lost, c.known())
+}
+
+// TestStartedVolumesAreComparedFirst, as soon as they answer, once for each start.
+func TestStartedVolumesAreComparedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(3, 3)
+		for n := range 30 {
+			id := c.put(n, 9).Blob(2)
+			if n%5 == 0 {
+				c.lose(id, 2, object.Missing, false)
+			}
+		}
+		x := c.comparer()
+		repairs := 0
+		x.Found = func() { repairs++ }
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); x.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		x.Booted(1, []byte("old"), time.Hour) // has run for long: the leader is new
+		c.down[2] = true
+		x.Booted(2, []byte("a"), time.Second)
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		require.Empty(t, c.known())
+		require.Zero(t, x.Stats().Started)
+		c.mu.Lock()
+		delete(c.down, 2)
+		c.mu.Unlock()
+		time.Sleep(retryStarted)
+		synctest.Wait()
+		require.Len(t, c.known(), 6)
+		require.Positive(t, repairs)
+		x.Booted(2, []byte("a"), time.Minute)
+		x.Booted(1, []byte("new"), time.Hour)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		require.EqualValues(t, 2, x.Stats().Started, "volume 2, and volume 1 that started anew")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		require.EqualValues(t, 1, x.Stats().Rounds)
+	})
+}
