@@ -180,7 +180,7 @@ func awaitRepaired(t *testing.T, n *harness.Node) {
 // TestClusterGrowsAndShrinks: 3 volumes become 5, shards are spread, 2 are drained and removed, all under load of which no request
 // fails; afterwards each replica alone has every byte.
 func TestClusterGrowsAndShrinks(t *testing.T) {
-	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "24", "--collect.interval", "1s"}})
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "24"}})
 	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
 	x := startTraffic(t, n1.Bucket(t), true, n1, n2, n3)
 	v4, v5 := f.Join("v4", "volume"), f.Join("v5", "volume")
@@ -211,9 +211,6 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 	for _, name := range []string{"n1", "n2"} {
 		require.NoError(t, n3.Operate("node/remove", ops.NodeRequest{Node: name}, &refused))
 	}
-	awaitVolumes(t, n1, "what was removed forgets its blobs", func(all map[string]ops.NodeVolume) bool {
-		return all["n1"].Blobs+all["n2"].Blobs == 0 && all["n1"].Kept+all["n2"].Kept == 0
-	})
 	x.end()
 	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
 	require.Greater(t, x.ops.Load(), int64(100))
@@ -240,9 +237,11 @@ func alone(t *testing.T, x *traffic, through *harness.Node, volumes ...*harness.
 }
 
 // TestClusterMovesUnderKills: while shards are spread and drained, leader, sources and targets are killed with kill -9 again and again.
-// Moves end once all live; every byte that was acknowledged is on each replica.
+// Moves end once all live; what left forgets its blobs when the horizon has passed; every byte that was acknowledged is on each replica.
 func TestClusterMovesUnderKills(t *testing.T) {
-	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{"--shards", "16", "--down-after", "3s"}})
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{
+		"--shards", "16", "--down-after", "3s", "--epoch.interval", "1s", "--epoch.lag", "20", "--collect.interval", "1s",
+	}})
 	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
 	x := startTraffic(t, n1.Bucket(t), false, n1, n2, n3)
 	v4, v5 := f.Join("v4", "volume"), f.Join("v5", "volume")
@@ -276,6 +275,9 @@ func TestClusterMovesUnderKills(t *testing.T) {
 	x.end()
 	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
 	awaitRepaired(t, n1)
+	awaitVolumes(t, n1, "those that left forget their blobs", func(all map[string]ops.NodeVolume) bool {
+		return all["n1"].Blobs+all["n2"].Blobs == 0 && all["n1"].Kept+all["n2"].Kept == 0
+	})
 	alone(t, x, n1, n3, v4, v5)
 }
 

@@ -12,9 +12,11 @@ import (
 type Placement struct {
 	Epochs []uint64 // of each shard
 	Mine   []bool
+	// Horizon is the cluster's: younger blobs stay, for a write that they confirm may be decided yet, by a row that this volume is in again.
+	Horizon uint64
 }
 
-// Evict forgets the blobs of shards that are not this volume's (invariant 4) and returns how many. The answer must be of after this
+// Evict forgets the blobs of below the horizon of shards that are not this volume's (invariant 4) and returns how many. The answer must be of after this
 // volume was opened. Shards that it has heard later epochs of, or that are being written to, are left for another time.
 func (s *Server) Evict(ctx context.Context, p Placement) (int, error) {
 	const op = "volume.Evict"
@@ -34,7 +36,7 @@ func (s *Server) Evict(ctx context.Context, p Placement) (int, error) {
 		}
 		strays := map[uint32][]object.BlobID{}
 		for i := range page {
-			if shard := page[i].ID.Shard(uint32(len(p.Mine))); !p.Mine[shard] {
+			if shard := page[i].ID.Shard(uint32(len(p.Mine))); !p.Mine[shard] && page[i].Epochs.Cluster < p.Horizon {
 				strays[shard] = append(strays[shard], page[i].ID)
 			}
 		}

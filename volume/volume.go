@@ -9,8 +9,8 @@
 //     after the entry that moved the horizon above the blob's epoch. Before it is dropped, prepares of such epochs are refused.
 //  2. Dying and alive blobs are left alone; alive ones that seemed undecided are committed here.
 //  3. No answer, no deed: a leader that is not there delays the collector and nothing else.
-//  4. What a move has left behind is forgotten (Evict) on the leader's word that this volume is no replica of its shard, and only while
-//     the volume has not heard of a later epoch of that shard.
+//  4. What a move has left behind is forgotten (Evict) on the leader's word that this volume is no replica of its shard, once it is
+//     older than the horizon of that answer, and only while the volume has not heard of a later epoch of that shard.
 package volume
 
 import (
