@@ -53,15 +53,18 @@ func batch(c *call) error {
 	if c.size > batchBodyMax {
 		return &http.MaxBytesError{Limit: batchBodyMax}
 	}
-	release, err := c.s.batchMemory(c.ctx(), c.size)
+	text, held, err := c.batchText()
+	if held != nil {
+		defer held.Release()
+	}
+	if err != nil {
+		return err
+	}
+	release, err := c.s.batchMemory(c.ctx(), int64(len(text)))
 	if err != nil {
 		return err
 	}
 	defer release()
-	text, err := io.ReadAll(http.MaxBytesReader(nil, io.NopCloser(c.body), batchBodyMax))
-	if err != nil {
-		return err
-	}
 	in, err := parseBatch(text)
 	if err != nil {
 		return err
@@ -98,12 +101,47 @@ func batch(c *call) error {
 	return c.json(http.StatusOK, map[string]any{"results": out})
 }
 
-// batchMemory waits for the memory that a batch of size bytes (-1: unknown) takes: its text, its values, its answer.
-func (s *Server) batchMemory(ctx context.Context, size int64) (release func(), err error) {
+// batchText reads the whole body. Beyond batchFreeBytes it takes memory from the budget of bodies, once its client has shown that it
+// sends: clients that stand still hold what others need no longer than uploads do. held may be there with an error too; nil: none.
+func (c *call) batchText() (text []byte, held Held, err error) {
+	body := http.MaxBytesReader(nil, io.NopCloser(c.body), batchBodyMax)
+	var b bytes.Buffer
+	if _, err = io.CopyN(&b, body, batchFreeBytes); err != nil {
+		if err == io.EOF {
+			err = nil
+		}
+		return b.Bytes(), nil, err
+	}
+	size := c.size
 	if size < 0 {
 		size = batchBodyMax
 	}
-	n := 3 * max(size, 64<<10)
+	if held, err = c.s.cfg.Store.Hold(c.ctx(), c.who.CanonicalID, c.body.interrupt, size); err != nil {
+		return nil, nil, err
+	}
+	_, err = b.ReadFrom(counted{body, held})
+	held.Whole()
+	return b.Bytes(), held, err
+}
+
+// counted tells of the bytes that come.
+type counted struct {
+	io.Reader
+	held Held
+}
+
+func (c counted) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.held.Got(n)
+	return n, err
+}
+
+// batchMemory waits for the memory that a batch with a text of size bytes takes: its values, its answer. The text is there already, so
+// that nobody's client is waited for.
+func (s *Server) batchMemory(ctx context.Context, size int64) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, memoryWait)
+	defer cancel()
+	n := 3 * max(size, batchFreeBytes)
 	if err := s.batches.Acquire(ctx, n); err != nil {
 		return nil, errs.WrapKind("rest.batch", errs.SlowDown, err)
 	}
@@ -112,6 +150,8 @@ func (s *Server) batchMemory(ctx context.Context, size int64) (release func(), e
 
 // answerMemory waits for the memory of an answer with so many bytes of values, of which at most most are answered.
 func (s *Server) answerMemory(ctx context.Context, values, most uint64) (release func(), err error) {
+	ctx, cancel := context.WithTimeout(ctx, memoryWait)
+	defer cancel()
 	n := int64(answerCopies * min(values, most))
 	if err := s.answers.Acquire(ctx, n); err != nil {
 		return nil, errs.WrapKind("rest.answer", errs.SlowDown, err)

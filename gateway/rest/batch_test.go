@@ -1,8 +1,13 @@
 package rest
 
 import (
+	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/url"
 	"runtime"
 	"slices"
@@ -130,6 +135,36 @@ func TestAnswersWaitForMemory(t *testing.T) {
 		require.Contains(t, a.text, "value")
 		require.NoError(t, f.server.answers.Acquire(t.Context(), answerMemoryMax), "given back")
 	}
+}
+
+// R5: the text of a large batch takes memory that all bodies share; a small one needs none, and clients that stand still in the middle
+// of large ones keep nobody waiting.
+func TestStalledBatchesKeepNobodyWaiting(t *testing.T) {
+	f := newFixture(t, func(c *Config) { c.IdleTimeout = time.Minute })
+	auth := base64.StdEncoding.EncodeToString([]byte(rootKey + ":" + rootSecret))
+	const stalled = 20
+	for range stalled {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+		require.NoError(t, err)
+		defer conn.Close()
+		_, err = io.WriteString(conn, "POST /batch HTTP/1.1\r\nHost: x\r\nAuthorization: Basic "+auth+fmt.Sprintf("\r\nContent-Length: %d\r\n\r\n[", batchBodyMax)+strings.Repeat(" ", 100<<10))
+		require.NoError(t, err)
+	}
+	require.Eventually(t, func() bool { return f.store.held.Load() == stalled*batchBodyMax }, 20*time.Second, 10*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "POST", f.url+"/batch", strings.NewReader(`[{"op":"get","key":"k"}]`))
+	require.NoError(t, err)
+	req.SetBasicAuth(rootKey, rootSecret)
+	require.Equal(t, 200, f.send(req).StatusCode)
+	require.EqualValues(t, stalled, f.store.holds.Load(), "a small one takes none")
+	f.store.noMemory = true
+	a := f.do("POST", "/batch", `[{"op":"put","key":"k","value":"`+strings.Repeat("x", 100<<10)+`"}]`)
+	require.Equal(t, 503, a.StatusCode)
+	require.Equal(t, "SlowDown", errorCode(t, a))
+	f.store.noMemory = false
+	require.Equal(t, 200, f.do("POST", "/batch", `[{"op":"put","key":"k","value":"`+strings.Repeat("x", 100<<10)+`"}]`).StatusCode)
+	require.Eventually(t, func() bool { return f.store.held.Load() == stalled*batchBodyMax }, 20*time.Second, 10*time.Millisecond, "given back")
 }
 
 func TestBatchOfAThousandKeysOfFullLength(t *testing.T) {

@@ -19,9 +19,12 @@
 //	   server answers only to loopback names.
 package rest
 
+import "time"
+
 // Limits, in bytes unless said.
 const (
 	batchBodyMax      = 32 << 20  // a batch's JSON, and with it its values
+	batchFreeBytes    = 64 << 10  // of a batch that are read before memory is taken for it
 	batchMemoryMax    = 192 << 20 // of all batches together: three times their bodies
 	batchOpsMax       = 5000      // operations; the metadata's own bound on an entry may be met first
 	batchGetBytesMax  = 32 << 20  // values that one batch answers
@@ -33,6 +36,9 @@ const (
 	rangeBytesMax     = 8 << 20   // values of one page; the page ends early
 	requestHeadMax    = 24 << 10  // request line and header section
 )
+
+// memoryWait is how long a batch or an answer waits for memory before 503 SlowDown.
+const memoryWait = 30 * time.Second
 
 // reserved are first segments that are not keys under /{key}; /kv/{key} reaches those keys. Some are kept for later.
 var reserved = map[string]bool{

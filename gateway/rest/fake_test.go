@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,6 +33,10 @@ type fakeStore struct {
 	err    error // of every call, when set
 	short  bool  // bodies break in the middle
 	puts   int
+
+	held     atomic.Int64 // bytes
+	holds    atomic.Int64 // calls of Hold
+	noMemory bool
 }
 
 func newFakeStore() *fakeStore {
@@ -43,6 +48,30 @@ func newFakeStore() *fakeStore {
 
 func (f *fakeStore) Bucket(context.Context, object.Bucket) (*metapb.BucketRow, error) {
 	return f.bucket, f.err
+}
+
+// fakeHeld counts what is held.
+type fakeHeld struct {
+	f    *fakeStore
+	n    int64
+	got  int
+	once sync.Once
+}
+
+func (h *fakeHeld) Got(n int) { h.got += n }
+func (h *fakeHeld) Whole()    {}
+func (h *fakeHeld) Release()  { h.once.Do(func() { h.f.held.Add(-h.n) }) }
+
+func (f *fakeStore) Hold(_ context.Context, account string, interrupt func(), n int64) (Held, error) {
+	if account == "" || interrupt == nil {
+		return nil, errs.E("fake.Hold", errs.Invalid, "nobody's memory")
+	}
+	if f.noMemory {
+		return nil, errs.E("fake.Hold", errs.SlowDown, "")
+	}
+	f.held.Add(n)
+	f.holds.Add(1)
+	return &fakeHeld{f: f, n: n}, nil
 }
 
 func (f *fakeStore) Put(_ context.Context, req objects.PutRequest) (*metapb.PutResult, error) {

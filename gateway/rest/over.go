@@ -20,6 +20,14 @@ func (o over) Open(ctx context.Context, req objects.GetRequest, decide func(*obj
 	return obj, r, nil
 }
 
+func (o over) Hold(ctx context.Context, account string, interrupt func(), n int64) (Held, error) {
+	h, err := o.Objects.Hold(ctx, account, interrupt, n)
+	if err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 func (o over) OpenRow(ctx context.Context, bucket *metapb.BucketRow, row *metapb.ObjectRow) (Body, error) {
 	r, err := o.OfRow(bucket, row).Range(ctx, 0, row.GetSize())
 	if err != nil {

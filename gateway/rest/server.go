@@ -34,6 +34,15 @@ type Store interface {
 	Delete(ctx context.Context, sc objects.Scope, keys []*metapb.DeleteKey) (*metapb.DeleteResults, error)
 	List(ctx context.Context, q *metapb.ListObjectsQuery) (*objects.ListPage, error)
 	Batch(ctx context.Context, sc objects.Scope, ops []objects.BatchOp) (*metapb.BatchResult, error)
+	// Hold takes memory for a document that is read as a whole; see objects.Objects.
+	Hold(ctx context.Context, account string, interrupt func(), n int64) (Held, error)
+}
+
+// Held is memory for a document; see payload.Held.
+type Held interface {
+	Got(n int)
+	Whole()
+	Release()
 }
 
 // Body is verified bytes of an object; see payload.Reader.

@@ -49,3 +49,7 @@ func (noGateway) List(context.Context, *metapb.ListObjectsQuery) (*objects.ListP
 func (noGateway) Batch(context.Context, objects.Scope, []objects.BatchOp) (*metapb.BatchResult, error) {
 	return nil, errNoGateway
 }
+
+func (noGateway) Hold(context.Context, string, func(), int64) (rest.Held, error) {
+	return nil, errNoGateway
+}
