@@ -2,8 +2,10 @@ package rpc
 
 import "sync"
 
-// turnsMax is how many calls that others may share are on their way to one peer. While they are, the next gathers.
-const turnsMax = 2
+// turnsMax is how many calls that others may share are on their way to one peer; while they are, the next gathers. One, not two: groups
+// are larger (3+3 processes on 2 cores, CPU of PUT and GET 1 KiB at 16 clients 16 and 14 % less, at 64 clients 10 and 9 %, more
+// operations per second in all of them).
+const turnsMax = 1
 
 // turns lets small calls to one peer that are made at the same time go as one. There is no timer and no goroutine: who comes while
 // fewer than turnsMax calls are on their way makes one at once; the others gather, and when a call ends the first of them makes the next,
