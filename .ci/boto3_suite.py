@@ -89,7 +89,29 @@ fails(404, "NoSuchKey", s3.get_object, Bucket=bucket, Key="absent")
 fails(404, "NoSuchBucket", s3.list_objects_v2, Bucket="no-such-bucket-here")
 fails(409, "BucketNotEmpty", s3.delete_bucket, Bucket=bucket)
 fails(501, "NotImplemented", s3.put_bucket_website, Bucket=bucket, WebsiteConfiguration={"IndexDocument": {"Suffix": "i"}})
+# Configuration that was never set is answered as AWS does, so that tools that look before they work go on; setting it is 501.
 assert "Status" not in s3.get_bucket_versioning(Bucket=bucket)
+acl = s3.get_bucket_acl(Bucket=bucket)
+assert [g["Permission"] for g in acl["Grants"]] == ["FULL_CONTROL"] and acl["Grants"][0]["Grantee"]["ID"] == acl["Owner"]["ID"], acl
+assert s3.get_object_acl(Bucket=bucket, Key="r")["Grants"][0]["Permission"] == "FULL_CONTROL"
+assert s3.get_bucket_request_payment(Bucket=bucket)["Payer"] == "BucketOwner"
+for call, code in (
+    (s3.get_bucket_policy, "NoSuchBucketPolicy"),
+    (s3.get_bucket_policy_status, "NoSuchBucketPolicy"),
+    (s3.get_bucket_tagging, "NoSuchTagSet"),
+    (s3.get_bucket_lifecycle_configuration, "NoSuchLifecycleConfiguration"),
+    (s3.get_bucket_cors, "NoSuchCORSConfiguration"),
+    (s3.get_bucket_website, "NoSuchWebsiteConfiguration"),
+    (s3.get_bucket_encryption, "ServerSideEncryptionConfigurationNotFoundError"),
+    (s3.get_bucket_replication, "ReplicationConfigurationNotFoundError"),
+    (s3.get_bucket_ownership_controls, "OwnershipControlsNotFoundError"),
+    (s3.get_public_access_block, "NoSuchPublicAccessBlockConfiguration"),
+    (s3.get_object_lock_configuration, "ObjectLockConfigurationNotFoundError"),
+):
+    fails(404, code, call, Bucket=bucket)
+for call in (s3.get_bucket_logging, s3.get_bucket_notification_configuration, s3.get_bucket_accelerate_configuration):
+    assert set(call(Bucket=bucket)) == {"ResponseMetadata"}
+fails(501, "NotImplemented", s3.put_bucket_versioning, Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
 fails(404, "NoSuchUpload", s3.abort_multipart_upload, Bucket=bucket, Key="r", UploadId="nope")
 
 # Presigned GET and PUT.
