@@ -44,3 +44,12 @@ func (c *Coordinator) ClusterID() []byte {
 	}
 	return a.GetLayout().GetCluster().GetId()
 }
+
+// Counts are those of the metadata as far as this coordinator has applied it, for metrics; nil: none yet.
+func (c *Coordinator) Counts() *metapb.StatsAnswer {
+	a, err := c.node.Peek(&metapb.Query{Q: &metapb.Query_Stats{Stats: &metapb.StatsQuery{}}})
+	if err != nil {
+		return nil
+	}
+	return a.GetStats()
+}

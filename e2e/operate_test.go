@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -67,7 +68,7 @@ func TestOperateCluster(t *testing.T) {
 	require.True(t, members(t, followers[0])[next].Leader)
 
 	// A fourth coordinator votes once it has caught up; by itself and when it is told to, too.
-	fourth, rpc := c.Join("n4", "coordinator")
+	fourth, rpc := c.Join("n4", "coordinator", "--join", members(t, c.Nodes[0])["n1"].Address+",no-such-host.invalid:5001")
 	require.NoError(t, fourth.Launch())
 	fourth.WaitReady()
 	harness.Eventually(t, 20*time.Second, "n4 votes", func() error {
@@ -82,6 +83,21 @@ func TestOperateCluster(t *testing.T) {
 	r = c.Nodes[0].CLI(t, "raft", "add", harness.FreePort(t))
 	require.Equal(t, 5, r.Code)
 	require.Contains(t, r.Err, "does not answer")
+
+	harness.Eventually(t, 20*time.Second, "a misspelt host is told", func() error {
+		if log := fourth.Log(); !strings.Contains(log, "can't be asked") || !strings.Contains(log, "no-such-host.invalid:5001") {
+			return fmt.Errorf("it is not")
+		}
+		return nil
+	})
+	metrics := metricsOf(t, c.Nodes[2])
+	for _, name := range []string{
+		"minikv_raft_term ", "minikv_raft_leader_known 1", `minikv_raft_members{kind="voter"} 4`, "minikv_raft_apply_lag ", "minikv_raft_proposals_total ",
+		"minikv_raft_read_rounds_total ", "minikv_meta_under_replicated 0", "minikv_meta_objects 1", "minikv_meta_sessions 3",
+		`minikv_volume_info{node="n1",number="1"`, `minikv_rpc_seconds_count{method="Coordinator/`,
+	} {
+		require.Contains(t, metrics, name)
+	}
 
 	// The leader itself is removed, added again, and a name that nobody has is refused.
 	r = c.Nodes[0].CLI(t, "raft", "transfer", "n4")
@@ -157,4 +173,16 @@ func TestOperateCluster(t *testing.T) {
 	require.Equal(t, ops.Unavailable, st.Health)
 	require.Equal(t, 5, code)
 	require.Contains(t, strings.Join(st.Reasons, "\n"), "no coordinator leads")
+}
+
+func metricsOf(t *testing.T, n *harness.Node) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.REST+"/metrics", nil)
+	require.NoError(t, err)
+	resp, err := n.HTTPClient().Do(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return string(b)
 }

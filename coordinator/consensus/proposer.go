@@ -64,6 +64,8 @@ type proposer struct {
 	kill   sync.Once
 
 	lastMS int64 // only the loop
+
+	proposed, entries atomic.Uint64 // commands, and the entries that they went in; for Status
 }
 
 // applyFuture is the part of raft.ApplyFuture that is used.
@@ -262,6 +264,8 @@ func (p *proposer) gather(first *proposal) (group []*proposal, carried *proposal
 
 // send proposes a group; a goroutine waits for its entry and hands out the results.
 func (p *proposer) send(group []*proposal, slots int) {
+	p.proposed.Add(uint64(len(group)))
+	p.entries.Add(1)
 	f := p.apply(p.encodeEntry(group))
 	go func() {
 		defer p.release(slots)

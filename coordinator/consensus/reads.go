@@ -3,6 +3,7 @@ package consensus
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 
@@ -28,6 +29,8 @@ type reads struct {
 	self raft.ServerID
 	raft readRaft
 	ask  Confirmer // nil: a single voter only
+
+	asked, held atomic.Uint64 // reads, and the rounds of questions that served them; for Status
 
 	mu      sync.Mutex // guards what follows
 	ready   uint64     // term whose barrier was applied; 0: none
@@ -62,6 +65,7 @@ func (r *reads) leading() (uint64, error) {
 
 // confirm returns nil when everything that was acknowledged before the call can be read here now.
 func (r *reads) confirm(ctx context.Context) error {
+	r.asked.Add(1)
 	if _, err := r.leading(); err != nil {
 		return err
 	}
@@ -118,6 +122,7 @@ func (r *reads) rounds() {
 // oneRound asks all voters and returns as soon as a majority confirmed or can't any more.
 func (r *reads) oneRound() error {
 	const op = "consensus.Read"
+	r.held.Add(1)
 	term, err := r.leading()
 	if err != nil {
 		return err

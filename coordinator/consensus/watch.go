@@ -146,6 +146,10 @@ type Status struct {
 	LastIndex     uint64 // in the log
 	SnapshotIndex uint64 // newest
 	LogBytes      uint64 // appended since the start
+	Proposed      uint64 // commands put into entries here, since the start
+	Entries       uint64 // that they went in
+	Reads         uint64 // asked here, since the start
+	ReadRounds    uint64 // of questions to the other voters
 }
 
 // Status is taken without waiting for anything.
@@ -155,6 +159,7 @@ func (n *Node) Status() Status {
 		ID: string(n.id), State: n.raft.State().String(), Leader: string(leader), Term: n.raft.CurrentTerm(),
 		CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.fsm.applied.Load(), LastIndex: n.raft.LastIndex(),
 		SnapshotIndex: n.newestSnapshot(), LogBytes: n.log.appended.Load(),
+		Proposed: n.props.proposed.Load(), Entries: n.props.entries.Load(), Reads: n.reads.asked.Load(), ReadRounds: n.reads.held.Load(),
 	}
 }
 

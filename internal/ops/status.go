@@ -83,8 +83,7 @@ type StatusVolume struct {
 	Free     uint64 `json:"free"`     // of the file system
 	Capacity uint64 `json:"capacity"` // of the file system, when it became a member
 	Full     bool   `json:"full"`
-	Damaged  uint64 `json:"damaged"`  // pieces of segments that cannot be read
-	InDoubt  uint64 `json:"in_doubt"` // blobs that are neither committed nor dropped
+	Damaged  uint64 `json:"damaged"` // pieces of segments that cannot be read
 }
 
 // StatusNode is a node with its roles.

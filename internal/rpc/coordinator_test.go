@@ -115,7 +115,7 @@ func TestOfTwoLeadersTheNewerIsAsked(t *testing.T) {
 	answers <- foundStatus{"old", &coordpb.StatusReply{Ready: true, Term: 4}, nil}
 	answers <- foundStatus{"other", &coordpb.StatusReply{Term: 5}, nil}
 	answers <- foundStatus{"new", &coordpb.StatusReply{Ready: true, Term: 5}, nil}
-	leader, _, err := pick(answers, 3)
+	leader, _, err := pick(answers, make([]string, 3))
 	require.NoError(t, err)
 	require.Equal(t, "new", leader)
 }
@@ -340,4 +340,20 @@ func randomKey(n int) []byte {
 		b[i] = 'a' + b[i]%26
 	}
 	return b
+}
+
+// TestALeaderThatWasNotNamedIsFound: of those that we were told of, one follows and one is gone.
+func TestALeaderThatWasNotNamedIsFound(t *testing.T) {
+	c := newTrio(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	gone := l.Addr().String()
+	require.NoError(t, l.Close())
+	client := c.client(t, c.addrs[0], gone)
+	for _, leads := range []int{2, 1, 0, 2} {
+		c.leads.Store(int64(leads))
+		a, err := client.Read(t.Context(), &metapb.Query{})
+		require.NoError(t, err)
+		require.Equal(t, uint64(leads), a.Index)
+	}
 }

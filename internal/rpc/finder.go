@@ -125,7 +125,7 @@ func (f *finder) look(r *findRound, addrs []string) {
 		})
 	}
 	var members []string
-	r.leader, members, r.err = pick(answers, len(addrs))
+	r.leader, members, r.err = pick(answers, addrs)
 	cancel()
 	f.mu.Lock()
 	f.round = nil
@@ -151,15 +151,16 @@ func (f *finder) learn(members []string) {
 	}
 }
 
-// pick gives the leader's address and those of the members that it names.
-func pick(answers <-chan foundStatus, n int) (leader string, members []string, err error) {
+// pick gives the leader's address and those of the members that it names. When none of those that were asked leads, the one that
+// knows best says who does: we may have been told of followers only.
+func pick(answers <-chan foundStatus, asked []string) (leader string, members []string, err error) {
 	const op = "rpc.leader"
-	var best foundStatus
+	var best, follower foundStatus
 	var cause error
 	var late <-chan time.Time
 	heard := false
 wait:
-	for range n {
+	for range asked {
 		select {
 		case a := <-answers:
 			if a.err != nil {
@@ -172,6 +173,9 @@ wait:
 				}
 				best = a
 			}
+			if !a.s.Ready && (follower.s == nil || a.s.Term > follower.s.Term) {
+				follower = a
+			}
 			if !heard && late == nil {
 				late = time.After(findLate)
 			}
@@ -182,12 +186,24 @@ wait:
 	}
 	switch {
 	case best.s != nil:
-		for _, s := range best.s.Servers {
-			members = append(members, s.Address)
-		}
-		return best.addr, members, nil
+		return best.addr, addressesOf(best.s), nil
 	case heard:
-		return "", nil, errs.E(op, errs.NotLeader, "no coordinator leads")
+		members = addressesOf(follower.s)
+		if l := follower.s.LeaderAddress; l != "" && !slices.Contains(asked, l) {
+			return l, members, nil
+		}
+		return "", members, errs.E(op, errs.NotLeader, "no coordinator leads")
 	}
 	return "", nil, errs.WrapKind(op, errs.Unavailable, cause)
+}
+
+// addressesOf are those of the members that a coordinator names; one that is not formed names only itself.
+func addressesOf(s *coordpb.StatusReply) (members []string) {
+	if len(s.Servers) < 2 {
+		return nil
+	}
+	for _, m := range s.Servers {
+		members = append(members, m.Address)
+	}
+	return members
 }

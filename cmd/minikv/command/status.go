@@ -82,10 +82,10 @@ func printStatus(e *env, st *ops.StatusAnswer) error {
 	for _, v := range st.Volumes {
 		rows = append(rows, []string{
 			number(v.Number), v.Node, orDash(v.Zone), v.State, number(v.Shards), number(v.Blobs), bytesText(v.Bytes), bytesText(v.Used),
-			bytesText(v.Free), number(v.InDoubt), number(v.Damaged),
+			bytesText(v.Free), number(v.Damaged),
 		})
 	}
-	return table(w, "VOLUME NODE ZONE STATE SHARDS BLOBS BYTES USED FREE IN-DOUBT DAMAGED", rows)
+	return table(w, "VOLUME NODE ZONE STATE SHARDS BLOBS BYTES USED FREE DAMAGED", rows)
 }
 
 func number[T uint32 | uint64](n T) string { return strconv.FormatUint(uint64(n), 10) }

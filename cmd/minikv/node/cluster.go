@@ -29,6 +29,7 @@ import (
 	"minikv/internal/rpc"
 	"minikv/internal/rpc/raftnet"
 	"minikv/internal/rpc/secure"
+	"minikv/internal/telemetry"
 	"minikv/proto/metapb"
 )
 
@@ -71,7 +72,7 @@ var (
 )
 
 // openCluster starts the node's roles and waits until there is a cluster to serve.
-func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (c *cluster, err error) {
+func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error), calls *telemetry.Calls) (c *cluster, err error) {
 	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]volumeAt{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	defer func() {
@@ -87,6 +88,15 @@ func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 	}
 	if c.pool, err = rpc.NewPool(c.security); err != nil {
 		return c, err
+	}
+	if calls != nil {
+		c.pool.Observe = func(peer, method string, took time.Duration, err error) {
+			kind := ""
+			if err != nil {
+				kind = errs.KindOf(err).String()
+			}
+			calls.Ended(peer, method, took, kind)
+		}
 	}
 	c.remote = rpc.NewCoordinatorClient(c.pool, rpc.CoordinatorConfig{}, cfg.Coordinators()...)
 	if cfg.Has(config.RoleVolume) {
@@ -234,6 +244,7 @@ func (c *cluster) enter(ctx context.Context) error {
 		c.wg.Go(c.promote)
 	}
 	c.wg.Go(c.announce)
+	c.wg.Go(c.watchPeers)
 	if c.volume != nil {
 		c.wg.Go(c.evict)
 	}

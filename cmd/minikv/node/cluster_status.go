@@ -122,8 +122,9 @@ func (c *cluster) samples() []telemetry.Sample {
 	out := []telemetry.Sample{
 		{Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(c.bad.Load())},
 	}
+	out = append(out, c.volumeInfo()...)
 	if c.coord != nil {
-		out = append(append(out, coordinatorSamples(c.coord.Status())...), repairSamples(c.coord)...)
+		out = append(append(out, coordinatorSamples(c.coord)...), repairSamples(c.coord)...)
 		out = append(out, moveSamples(c.coord)...)
 	}
 	if c.volume != nil {

@@ -184,7 +184,7 @@ func (n *Node) start(ctx context.Context) error {
 	}
 	registry, directory := telemetry.NewRegistry(), iam.NewDirectory(n.users)
 	n.serveREST(directory, registry, tlsConfig)
-	if err := n.openBackend(ctx); err != nil {
+	if err := n.openBackend(ctx, registry); err != nil {
 		return err
 	}
 	n.onClose("the store", n.storage.Close)
@@ -229,9 +229,9 @@ func (n *Node) gatewaySamples(obj *objects.Objects) []telemetry.Sample {
 	}
 }
 
-func (n *Node) openBackend(ctx context.Context) error {
+func (n *Node) openBackend(ctx context.Context, registry metricsRegistry) error {
 	if n.cfg.Clustered() {
-		s, err := openCluster(ctx, n.cfg, n.dir, n.log, n.opt.Exit)
+		s, err := openCluster(ctx, n.cfg, n.dir, n.log, n.opt.Exit, telemetry.NewCalls(registry))
 		n.storage = s
 		return err
 	}

@@ -183,26 +183,8 @@ func (s *storage) stats(ctx context.Context) (*metapb.StatsAnswer, error) {
 
 // samples are the numbers for metrics.
 func (s *storage) samples() []telemetry.Sample {
-	out := append(coordinatorSamples(s.coord.Status()), telemetry.Sample{
+	out := append(coordinatorSamples(s.coord), telemetry.Sample{
 		Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load()),
 	})
 	return append(append(out, repairSamples(s.coord)...), s.volume.samples()...)
-}
-
-func coordinatorSamples(st coordinator.Status) []telemetry.Sample {
-	flag := func(b bool) float64 {
-		if b {
-			return 1
-		}
-		return 0
-	}
-	return []telemetry.Sample{
-		{Name: "minikv_coordinator_ready", Help: "1 when metadata can be read and decided.", Value: flag(st.Ready)},
-		{Name: "minikv_coordinator_storage_full", Help: "1 when writes are refused for lack of space.", Value: flag(st.StorageFull)},
-		{Name: "minikv_raft_term", Help: "Raft term.", Value: float64(st.Term)},
-		{Name: "minikv_raft_commit_index", Help: "Highest committed entry.", Counter: true, Value: float64(st.CommitIndex)},
-		{Name: "minikv_raft_applied_index", Help: "Highest entry in the state machine.", Counter: true, Value: float64(st.AppliedIndex)},
-		{Name: "minikv_raft_snapshot_index", Help: "Entry of the newest snapshot.", Counter: true, Value: float64(st.SnapshotIndex)},
-		{Name: "minikv_raft_log_bytes_total", Help: "Bytes appended to the log since the start.", Counter: true, Value: float64(st.LogBytes)},
-	}
 }
