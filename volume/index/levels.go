@@ -179,9 +179,10 @@ func (x *Index) Bytes() int64 {
 
 // Merge is a frozen overlay to be merged with the base.
 type Merge struct {
-	x    *Index
-	from *levels
-	dead map[uint32]struct{}
+	x       *Index
+	from    *levels
+	rebuilt *Table // in the place of the base
+	dead    map[uint32]struct{}
 }
 
 // Freeze begins a merge of all that is in the index now. One merge at a time: it ends with Replace.
@@ -195,11 +196,23 @@ func (x *Index) Freeze() *Merge {
 }
 
 // Entries is how many entries the merged table has at most.
-func (m *Merge) Entries() int64 { return m.from.frozen.Len() + m.from.base.Len() }
+func (m *Merge) Entries() int64 {
+	if m.rebuilt != nil {
+		return m.from.frozen.Len() + m.rebuilt.Len()
+	}
+	return m.from.frozen.Len() + m.from.base.Len()
+}
+
+// Rebuilt merges the frozen overlay with this table instead of with a base that is damaged.
+func (m *Merge) Rebuilt(t *Table) { m.rebuilt = t }
 
 // Visit goes through the merged entries in order, until visit returns false.
 func (m *Merge) Visit(visit func(*Entry) bool) error {
-	return visitMerged(m.from.base.cursor(object.BlobID{}), m.from.frozen, nil, object.BlobID{}, func(e *Entry) bool {
+	c := m.from.base.cursor(object.BlobID{})
+	if m.rebuilt != nil {
+		c = (*Base)(nil).cursor(object.BlobID{})
+	}
+	return visitMerged(c, m.from.frozen, m.rebuilt, object.BlobID{}, func(e *Entry) bool {
 		if _, dead := m.dead[e.Segment]; dead {
 			return true
 		}

@@ -167,7 +167,7 @@ func (st *Store) raise(id object.BlobID, to index.State, check func(index.State,
 	})
 	if ierr != nil {
 		st.indexError(ierr)
-		return 0, ierr
+		return 0, unavailable(ierr)
 	}
 	if was == 0 {
 		return 0, check(0, id)
@@ -211,7 +211,7 @@ func (st *Store) Delete(ctx context.Context, ids ...object.BlobID) error {
 	here, entries := make([]object.BlobID, 0, len(ids)), make([]index.Entry, len(ids))
 	if err := st.index.GetAll(ids, entries); err != nil {
 		st.indexError(err)
-		return errs.Wrap(op, err)
+		return errs.Wrap(op, unavailable(err))
 	}
 	for i, id := range ids {
 		if s := entries[i].State(); s != 0 && s < index.Deleted {

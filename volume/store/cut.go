@@ -195,18 +195,6 @@ func (st *Store) wantCheckpoint() bool {
 // overlayShare is the part of the index that may be newer than its file.
 const overlayShare = 24
 
-// indexError notes a damaged index file: it is removed, so that the next start reads the segments. Lookups that touch the damaged page
-// fail until then.
-func (st *Store) indexError(err error) {
-	if !errs.Is(err, errs.Corrupt) || st.indexBad.Swap(true) {
-		return
-	}
-	st.o.Logf("the index is damaged: %v; restart the volume to build it again from its segments", err)
-	if rerr := st.o.FS.Remove(st.o.FS.PathJoin(st.dir, indexName)); rerr != nil && !vfs.IsNotExist(rerr) {
-		st.o.Logf("removing the index: %v", rerr)
-	}
-}
-
 // closeIndex is called when nothing is written any more: it writes the index if it has news, and that the close was clean.
 func (st *Store) closeIndex() {
 	if st.indexBad.Load() || len(st.small.pending)+len(st.large.pending) > 0 {

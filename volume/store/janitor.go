@@ -161,6 +161,9 @@ func (st *Store) tidy(ctx context.Context) error {
 	if err := j.checkSpace(); err != nil {
 		return err
 	}
+	if err := st.rebuildIndex(ctx); err != nil {
+		return err
+	}
 	for _, s := range *st.segments.Load() {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -109,7 +109,7 @@ func (st *Store) scanLiving(after object.BlobID, visit func(*index.Entry) bool) 
 	})
 	if err != nil {
 		st.indexError(err)
-		return errs.WrapKind("", errs.Unavailable, err)
+		return unavailable(err)
 	}
 	if closed || st.closing.Load() {
 		return errClosed

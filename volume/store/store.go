@@ -29,6 +29,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -65,6 +66,8 @@ type Store struct {
 
 	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
 	cutting *cutting // one that could not be written; as last
+
+	rebuildNext time.Time // when a damaged index may be built again, after a failure; as last
 
 	segments atomic.Pointer[map[uint32]*seg] // replaced, never altered
 
@@ -190,6 +193,7 @@ func (st *Store) lookup(id object.BlobID) (index.Entry, bool, error) {
 	e, ok, err := st.index.Get(id)
 	if err != nil {
 		st.indexError(err)
+		err = unavailable(err)
 	}
 	return e, ok, err
 }
