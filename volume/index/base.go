@@ -34,6 +34,7 @@ type Base struct {
 	checked []atomic.Uint32 // a bit for each page that was verified and has its tags
 	tags    tags
 	making  sync.Mutex // held to make tags
+	filter  atomic.Pointer[Filter]
 }
 
 // PageLen is the length in bytes of what has one checksum.
@@ -80,12 +81,16 @@ func (t *Base) Len() int64 {
 	return t.entries
 }
 
-// Bytes is the length of the mapped bytes, and of the tags in memory.
+// Bytes is the length of the mapped bytes, and of the tags and the filter in memory.
 func (t *Base) Bytes() int64 {
 	if t == nil {
 		return 0
 	}
-	return int64(len(t.slots) + len(t.sums) + len(t.tags))
+	n := int64(len(t.slots) + len(t.sums) + len(t.tags))
+	if f := t.filter.Load(); f != nil {
+		n += f.Bytes()
+	}
+	return n
 }
 
 // Get finds the entry of id. An error means that the file is damaged or cannot be read.
@@ -102,7 +107,7 @@ func (t *Base) get(k key, e *Entry) (found bool, err error) {
 	}
 	home, _ := bits.Mul64(k.h, t.homes)
 	if !t.verified(home/pageSlots) || !t.verified((home+tagReach-1)/pageSlots) {
-		return t.walk(k, home, e)
+		return t.cold(k, home, e)
 	}
 	at, over := t.tags.find(home, k.h)
 	if at < 0 && over {
@@ -114,6 +119,48 @@ func (t *Base) get(k key, e *Entry) (found bool, err error) {
 		}
 	}
 	return t.walk(k, home, e)
+}
+
+// cold is get where pages were not verified yet: the filter may tell without them that there is no such entry.
+func (t *Base) cold(k key, home uint64, e *Entry) (found bool, err error) {
+	if f := t.filter.Load(); f != nil && f.Lacks(k.id()) {
+		return false, nil
+	}
+	return t.walk(k, home, e)
+}
+
+// sure is get that does not ask the filter.
+func (t *Base) sure(k key, e *Entry) (found bool, err error) {
+	if t == nil || t.entries == 0 {
+		return false, nil
+	}
+	home, _ := bits.Mul64(k.h, t.homes)
+	return t.walk(k, home, e)
+}
+
+// SetFilter lets lookups of what is on pages that were not touched since the base was opened pass by a filter of all its ids: so what is
+// not in a base on a cold disk is found out without reading it. A filter of other ids hides entries; it must be the base's own.
+func (t *Base) SetFilter(f *Filter) {
+	if t != nil {
+		t.filter.Store(f)
+	}
+}
+
+// MakeFilter makes the filter of a base, reading all of it; nil when more, asked now and then, says no.
+func (t *Base) MakeFilter(more func() bool) (*Filter, error) {
+	if t == nil {
+		return nil, nil
+	}
+	f, stopped := NewTableFilter(t.entries, t.seed), false
+	err := t.Scan(object.BlobID{}, func(e *Entry) bool {
+		f.Add(e.ID)
+		stopped = f.entries%4096 == 0 && !more()
+		return !stopped
+	})
+	if err != nil || stopped {
+		return nil, err
+	}
+	return f, nil
 }
 
 // load looks whether a verified slot has the entry.
@@ -178,6 +225,12 @@ func keyOf(id *object.BlobID) key {
 	return key{object.HashWords(bits.ReverseBytes64(lo), bits.ReverseBytes64(hi)), lo, hi}
 }
 
+func (k *key) id() (id object.BlobID) {
+	binary.LittleEndian.PutUint64(id[:], k.lo)
+	binary.LittleEndian.PutUint64(id[8:], k.hi)
+	return id
+}
+
 // before says whether k is before the id of these words in the order of (hash, id).
 func (k *key) before(lo, hi uint64) bool {
 	first, second := bits.ReverseBytes64(lo), bits.ReverseBytes64(hi)
@@ -198,6 +251,17 @@ func after(x object.BlobID, h uint64, id object.BlobID) bool {
 // verified says that a page was looked at before; there is nothing to verify behind the last.
 func (t *Base) verified(page uint64) bool {
 	return t.checked[page/32].Load()&(1<<(page%32)) != 0
+}
+
+// Touched is the number of pages that were verified since the base was opened.
+func (t *Base) Touched() (n int) {
+	if t == nil {
+		return 0
+	}
+	for i := range t.checked {
+		n += bits.OnesCount32(t.checked[i].Load())
+	}
+	return n - 1 // without the one behind the last
 }
 
 // check verifies a page at its first use, and makes its tags.

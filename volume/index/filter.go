@@ -36,6 +36,9 @@ const (
 	// FilterLenMax bounds a marshalled Filter in bytes: at a hundredth of wrong answers it holds 875,000 ids; more of them give more
 	// wrong answers, not a longer filter.
 	FilterLenMax = 1 << 20
+	// tableFilterBits for each entry of a table, in tableFilterK locations: one of 47 absent ids may be there.
+	tableFilterBits, tableFilterK = 8, 5
+	tableFilterMax                = 1 << 34 // bytes
 )
 
 // NewFilter is an empty filter that is to take so many ids and then answers "may be" for about the share wrong of all others,
@@ -46,6 +49,11 @@ func NewFilter(ids int64, wrong float64, seed uint64) *Filter {
 	words := min((m+63)/64, (FilterLenMax-filterHeadLen)/8)
 	k := uint(math.Round(math.Ln2 * float64(words*64) / float64(n)))
 	return newFilter(make([]uint64, words), min(max(k, 1), filterKMax), seed, 0)
+}
+
+// NewTableFilter is an empty filter for all ids of a table, at a byte for each, of any size.
+func NewTableFilter(ids int64, seed uint64) *Filter {
+	return newFilter(make([]uint64, max(ids, 1)*tableFilterBits/64+1), tableFilterK, seed, 0)
 }
 
 func newFilter(words []uint64, k uint, seed, entries uint64) *Filter {
@@ -71,10 +79,13 @@ func (f *Filter) Lacks(id object.BlobID) bool {
 	return !f.bits.Test(b[:])
 }
 
+// Bytes is the memory of the filter.
+func (f *Filter) Bytes() int64 { return int64(len(f.words)) * 8 }
+
 // Entries is how many ids were added.
 func (f *Filter) Entries() uint64 { return f.entries }
 
-// MarshalBinary gives at most FilterLenMax bytes. The error is always nil.
+// MarshalBinary gives at most FilterLenMax bytes, but for a table's filter. The error is always nil.
 func (f *Filter) MarshalBinary() ([]byte, error) {
 	b := make([]byte, 0, filterHeadLen+8*len(f.words))
 	b = append(b, filterMagic...)
@@ -96,9 +107,14 @@ func filterSum(b []byte) uint32 {
 }
 
 // ParseFilter reads what MarshalBinary gave. Errors: errs.Unsupported for a newer version, errs.Invalid for anything else.
-func ParseFilter(b []byte) (*Filter, error) {
+func ParseFilter(b []byte) (*Filter, error) { return parseFilter(b, FilterLenMax) }
+
+// ParseTableFilter is ParseFilter of a filter of any size.
+func ParseTableFilter(b []byte) (*Filter, error) { return parseFilter(b, tableFilterMax) }
+
+func parseFilter(b []byte, most int) (*Filter, error) {
 	const op = "index.ParseFilter"
-	if len(b) < filterHeadLen || len(b) > FilterLenMax || string(b[:4]) != filterMagic {
+	if len(b) < filterHeadLen || len(b) > most || string(b[:4]) != filterMagic {
 		return nil, errs.E(op, errs.Invalid, "%d bytes are no filter", len(b))
 	}
 	if binary.LittleEndian.Uint32(b[12:]) != filterSum(b) {

@@ -74,14 +74,34 @@ func (l *levels) get(id *object.BlobID, e *Entry) (found bool, err error) {
 	return l.base.get(k, e)
 }
 
+// below looks under the overlay, without the filter of the base.
 func (l *levels) below(id object.BlobID) (e Entry, found bool, err error) {
 	k := keyOf(&id)
 	if l.frozen != nil && l.frozen.may(k.h) && l.frozen.get(k.h, &id, &e) {
 		return e, true, nil
 	}
-	found, err = l.base.get(k, &e)
+	found, err = l.base.sure(k, &e)
 	return e, found, err
 }
+
+// Sure is Get that asks no filter: what it does not find is not there, as long as the file is what it was written as.
+func (x *Index) Sure(id object.BlobID) (Entry, bool, error) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	l := x.levels.Load()
+	e, found := l.overlay.Get(id)
+	var err error
+	if !found {
+		e, found, err = l.below(id)
+	}
+	if found && x.isDead(e.Segment) {
+		return Entry{}, false, nil
+	}
+	return e, found, err
+}
+
+// Base is the mapped base, which may be nil.
+func (x *Index) Base() *Base { return x.levels.Load().base }
 
 // Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
 func (x *Index) Put(e Entry) (old Entry, replaced bool, err error) {
@@ -104,7 +124,11 @@ func (x *Index) Move(e Entry) (old, now Entry, replaced bool, err error) {
 	l := x.levels.Load()
 	now = e
 	old, replaced = l.overlay.move(&now, func() (o Entry, ok bool) {
-		o, ok, err = l.below(e.ID)
+		k := keyOf(&e.ID)
+		if l.frozen != nil && l.frozen.may(k.h) && l.frozen.get(k.h, &e.ID, &o) {
+			return o, true
+		}
+		ok, err = l.base.get(k, &o)
 		return o, ok
 	}, x.isDead)
 	return old, now, replaced, err

@@ -270,7 +270,7 @@ func TestBaseFault(t *testing.T) {
 	}
 }
 
-// TestBytesPerBlob: at most 40 bytes for each entry of a base, sums included.
+// TestBytesPerBlob: at most 40 bytes for each entry of a base, sums, tags and filter included.
 func TestBytesPerBlob(t *testing.T) {
 	fs, x := vfs.NewMem(), New(nil)
 	const blobs = 100_000
@@ -278,6 +278,11 @@ func TestBytesPerBlob(t *testing.T) {
 		x.Put(MakeEntry(testID(n), 1, 8, 5, Prepared, 1))
 	}
 	merge(t, fs, "/base", x)
+	f, err := x.Base().MakeFilter(func() bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.Base().SetFilter(f)
 	if each := float64(x.Bytes()) / blobs; each > 40 || x.Len() != blobs {
 		t.Fatalf("%.1f bytes for each of %d blobs", each, x.Len())
 	}

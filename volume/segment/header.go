@@ -33,6 +33,7 @@ const (
 	MagicScrub   = "mkvscr\r\n"
 	MagicClean   = "mkvcln\r\n"
 	MagicLost    = "mkvlst\r\n"
+	MagicFilter  = "mkvflt\r\n"
 )
 
 // PutPreamble writes the preamble of this version to b.

@@ -98,7 +98,7 @@ func TestGoldenWrite(t *testing.T) {
 
 // TestGoldenRead: what version 1 wrote is read, with and without its index.
 func TestGoldenRead(t *testing.T) {
-	for _, x := range []struct{ dir, without string }{{goldenFirst, ""}, {goldenFirst, oldCheckpointName}, {goldenDir, ""}, {goldenDir, cleanName}, {goldenDir, indexName}} {
+	for _, x := range []struct{ dir, without string }{{goldenFirst, ""}, {goldenFirst, oldCheckpointName}, {goldenDir, ""}, {goldenDir, cleanName}, {goldenDir, indexName}, {goldenDir, filterName}} {
 		mem := vfs.NewMem()
 		must(t, mem.MkdirAll("/v", 0o755))
 		stored, err := os.ReadDir(x.dir)
@@ -132,7 +132,7 @@ func TestGoldenRead(t *testing.T) {
 
 // TestNewerFormatIsRefused: each file of a newer version is refused by its number, and nothing is changed.
 func TestNewerFormatIsRefused(t *testing.T) {
-	for name, magic := range map[string]string{volumeName: segment.MagicVolume, indexName: segment.MagicIndex, cleanName: segment.MagicClean, segment.Name(1, segment.Small): segment.MagicSegment} {
+	for name, magic := range map[string]string{volumeName: segment.MagicVolume, indexName: segment.MagicIndex, cleanName: segment.MagicClean, filterName: segment.MagicFilter, segment.Name(1, segment.Small): segment.MagicSegment} {
 		mem := goldenVolume(t)
 		f, err := mem.OpenReadWrite("/v/"+name, "")
 		must(t, err)

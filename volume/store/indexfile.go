@@ -162,9 +162,11 @@ func (st *Store) writeIndex(c *cut, m *index.Merge) (*index.Base, error) {
 		s.blobs, s.bytes, s.stored = 0, 0, 0
 	}
 	w := index.NewWriter(f, c.headLen(), m.Entries(), c.generation)
+	filter := index.NewTableFilter(m.Entries(), c.generation)
 	err = m.Visit(func(e *index.Entry) bool {
 		c.count(e)
 		w.Add(e)
+		filter.Add(e.ID)
 		return w.Err() == nil
 	})
 	if err != nil {
@@ -185,7 +187,12 @@ func (st *Store) writeIndex(c *cut, m *index.Merge) (*index.Base, error) {
 	if err := vfs.SyncDir(fs, st.dir); err != nil {
 		return nil, err
 	}
-	return mapIndex(f, c)
+	base, err := mapIndex(f, c)
+	if err == nil {
+		base.SetFilter(filter)
+		st.writeFilter(c.generation, filter)
+	}
+	return base, err
 }
 
 // mapIndex looks at the table of an index file whose head is known.

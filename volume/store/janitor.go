@@ -53,6 +53,14 @@ func (j *janitor) start() {
 	if j.st.o.Tidy < 0 {
 		return
 	}
+	if base := j.st.index.Base(); base != nil {
+		generation := j.st.last.generation
+		j.done.Go(func() {
+			if err := j.st.fetchFilter(j.ctx, base, generation); err != nil && j.ctx.Err() == nil {
+				j.st.o.Logf("the filter of the index: %v", err)
+			}
+		})
+	}
 	j.forever("tidying", j.wake, j.st.tidy)
 	if j.st.o.CompactDead > 0 {
 		j.forever("compaction", j.dead, func(ctx context.Context) error {

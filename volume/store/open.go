@@ -81,6 +81,9 @@ func (st *Store) load(files []*segment.File) (r *replay, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := st.checkFilter(c); err != nil {
+		return nil, err
+	}
 	clean, err := st.takeClean(c, files)
 	if err != nil {
 		return nil, err

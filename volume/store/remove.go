@@ -96,7 +96,7 @@ type census struct {
 func (c *census) visit(off int64, h record.Header, data []byte) error {
 	switch {
 	case h.Type == record.Blob:
-		e, ok, err := c.st.lookup(h.ID)
+		e, ok, err := c.st.lookupSure(h.ID)
 		if !ok && err == nil && c.damaged { // it could not be read when the index was made
 			c.st.applyBlob(c.s, off, &h)
 			c.alive++
@@ -141,7 +141,7 @@ func (c *census) seals(data []byte) error {
 func (c *census) control(t record.Type, data []byte) error {
 	ids, err := record.ParseIDs(data)
 	for _, id := range ids {
-		e, ok, err := c.st.lookup(id)
+		e, ok, err := c.st.lookupSure(id)
 		if err != nil {
 			return err
 		}

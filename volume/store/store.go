@@ -67,6 +67,7 @@ type Store struct {
 	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
 	cutting *cutting // one that could not be written; as last
 
+	filterStale bool      // the index's filter is missing or of no use; of open
 	rebuildNext time.Time // when a damaged index may be built again, after a failure; as last
 
 	segments atomic.Pointer[map[uint32]*seg] // replaced, never altered
@@ -191,6 +192,16 @@ func (st *Store) staleCopy(segment uint32) {
 // lookup is Get of the index; one that fails is reported.
 func (st *Store) lookup(id object.BlobID) (index.Entry, bool, error) {
 	e, ok, err := st.index.Get(id)
+	if err != nil {
+		st.indexError(err)
+		err = unavailable(err)
+	}
+	return e, ok, err
+}
+
+// lookupSure is lookup without the filter, for what is removed on its word.
+func (st *Store) lookupSure(id object.BlobID) (index.Entry, bool, error) {
+	e, ok, err := st.index.Sure(id)
 	if err != nil {
 		st.indexError(err)
 		err = unavailable(err)
