@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -212,23 +213,50 @@ func BenchmarkReopen(b *testing.B) {
 		must(b, err)
 	}
 	must(b, st.Close())
-	for _, kind := range []string{"clean", "killed"} {
+	for _, kind := range []string{"limit", "clean", "killed"} {
 		b.Run(kind, func(b *testing.B) {
 			var total time.Duration
+			best := time.Hour
 			for range b.N {
-				if kind == "killed" {
-					os.Remove(filepath.Join(dir, cleanName))
-				}
-				start := time.Now()
-				st, err := Open(dir, o)
-				must(b, err)
-				total += time.Since(start)
-				if st.Stats().Blobs != int64(blobs) {
-					b.Fatal(st.Stats().Blobs)
-				}
-				must(b, st.Close())
+				took := reopenTime(b, kind, dir, o, int64(blobs))
+				total, best = total+took, min(best, took)
 			}
-			b.ReportMetric(float64(total.Milliseconds())/float64(b.N), "ms/open")
+			b.ReportMetric(total.Seconds()*1000/float64(b.N), "ms/open")
+			b.ReportMetric(best.Seconds()*1000, "ms/best")
 		})
 	}
+}
+
+// reopenTime is how long an open takes; that of "limit" only removes a file, syncs the folder, and reads the first page of every file.
+func reopenTime(b *testing.B, kind, dir string, o Options, blobs int64) time.Duration {
+	switch kind {
+	case "killed":
+		os.Remove(filepath.Join(dir, cleanName))
+	case "limit":
+		must(b, os.WriteFile(filepath.Join(dir, "limit"), nil, 0o600))
+		start := time.Now()
+		must(b, os.Remove(filepath.Join(dir, "limit")))
+		must(b, vfs.SyncDir(vfs.OS(), dir))
+		names, err := os.ReadDir(dir)
+		must(b, err)
+		for _, n := range names {
+			f, err := os.Open(filepath.Join(dir, n.Name()))
+			must(b, err)
+			_, err = f.ReadAt(make([]byte, 4096), 0)
+			if err != nil && err != io.EOF {
+				b.Fatal(err)
+			}
+			must(b, f.Close())
+		}
+		return time.Since(start)
+	}
+	start := time.Now()
+	st, err := Open(dir, o)
+	must(b, err)
+	took := time.Since(start)
+	if st.Stats().Blobs != blobs {
+		b.Fatal(st.Stats().Blobs)
+	}
+	must(b, st.Close())
+	return took
 }
