@@ -214,12 +214,13 @@ func median(ctx context.Context, n int, l load, s *server) (result, error) {
 
 func printRow(srv *server, l load, r, top result, limits limits) {
 	name, limit := limits.of(l)
-	ratio := "-"
+	ratio, limitText := "-", "-"
 	if limit > 0 {
+		limitText = fmt.Sprintf("%s %.0f", name, limit)
 		ratio = fmt.Sprintf("%.2f", r.rate/limit)
 	}
-	fmt.Printf("| %s | %s | %s | %d | %.0f | %.0f | %s | %s | %s | %.0f | %s %.0f | %s |\n", srv.kind(), l.op, sizeName(l.size), l.clients, r.rate,
-		r.rate*float64(l.size)/(1<<20), r.p50.Round(10*time.Microsecond), r.p99.Round(10*time.Microsecond), r.cpuText(), top.rate, name, limit, ratio)
+	fmt.Printf("| %s | %s | %s | %d | %.0f | %.0f | %s | %s | %s | %.0f | %s | %s |\n", srv.kind(), l.op, sizeName(l.size), l.clients, r.rate,
+		r.rate*float64(l.size)/(1<<20), r.p50.Round(10*time.Microsecond), r.p99.Round(10*time.Microsecond), r.cpuText(), top.rate, limitText, ratio)
 }
 
 // kind is "1" for a process alone, and coordinators+volumes for a cluster.
