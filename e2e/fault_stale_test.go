@@ -15,7 +15,7 @@ import (
 	"minikv/e2e/harness"
 )
 
-var staleRounds = flag.Int("stale.rounds", 2, "how often a leader is frozen, overtaken and thawed")
+var staleRounds = flag.Int("stale.rounds", 1, "how often a leader is frozen, overtaken and thawed")
 
 const staleReaders, staleWriters = 48, 16
 

@@ -86,6 +86,7 @@ func runScript(t *testing.T, file string) {
 	if !*faultAll && !slices.Contains(head, "short") {
 		t.Skip("not short: -fault.all")
 	}
+	t.Parallel() // most of a script is waiting
 	r := newFaultRun(t, planOf(t, head[1:]))
 	for _, s := range steps[1:] {
 		verb := faultVerbs[s.args[0]]
