@@ -95,12 +95,12 @@ func TestStalledUploadsDelayNobody(t *testing.T) {
 	}
 	small := noise(1, 64<<10)
 	for i := range 5 {
-		within(3*time.Second, "a small PUT", func(ctx context.Context) error {
+		within(10*time.Second, "a small PUT", func(ctx context.Context) error {
 			_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint("small", i)), Body: bytes.NewReader(small)})
 			return err
 		})
 	}
-	within(3*time.Second, "a small PUT over REST", func(ctx context.Context) error {
+	within(10*time.Second, "a small PUT over REST", func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPut, n.REST+"/small", bytes.NewReader(small))
 		require.NoError(t, err)
 		req.SetBasicAuth(harness.RootUser, harness.RootPassword)
