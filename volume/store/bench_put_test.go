@@ -102,6 +102,13 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
+// BenchmarkSequential writes large blobs, past the page cache, against the device: see BenchmarkPut.
+func BenchmarkSequential(b *testing.B) {
+	for _, writers := range []int{1, 2, 4} {
+		b.Run(fmt.Sprintf("4MiB/%d", writers), func(b *testing.B) { benchPut(b, Always, 4<<20-8192, writers) })
+	}
+}
+
 // slicesOf holds the times that turns took.
 type slicesOf []time.Duration
 
