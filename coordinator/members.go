@@ -70,6 +70,9 @@ func (c *Coordinator) register(ctx context.Context, l *metapb.Layout, r *coordpb
 	if len(l.GetCluster().GetId()) == 0 || registered(row, r, v) {
 		return row.GetNumber(), nil
 	}
+	if row.GetState() == meta.VolumeRemoved { // as Apply would say, each second
+		return 0, errs.E("coordinator.Join", errs.Conflict, "volume %d was removed; node add brings it back", row.Number)
+	}
 	res, err := c.propose(ctx, "coordinator.Join", &metapb.Command{Op: &metapb.Command_RegisterVolume{RegisterVolume: &metapb.RegisterVolume{
 		Id: v.Incarnation, Node: r.Node, Zone: r.Zone, Address: v.Address, Capacity: v.DiskTotal,
 	}}})

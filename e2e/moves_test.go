@@ -240,7 +240,7 @@ func alone(t *testing.T, x *traffic, through *harness.Node, volumes ...*harness.
 // Moves end once all live; what left forgets its blobs when the horizon has passed; every byte that was acknowledged is on each replica.
 func TestClusterMovesUnderKills(t *testing.T) {
 	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: []string{
-		"--shards", "16", "--down-after", "3s", "--epoch.interval", "1s", "--epoch.lag", "20", "--collect.interval", "1s",
+		"--shards", "12", "--down-after", "3s", "--epoch.interval", "500ms", "--epoch.lag", "12", "--collect.interval", "1s",
 	}})
 	n1, n2, n3 := f.Nodes["n1"], f.Nodes["n2"], f.Nodes["n3"]
 	x := startTraffic(t, n1.Bucket(t), false, n1, n2, n3)
@@ -270,7 +270,7 @@ func TestClusterMovesUnderKills(t *testing.T) {
 	t.Logf("after the kills: %+v", operate(t, n1, "rebalance/status", ops.None{}))
 	operate(t, n1, "rebalance/limit", ops.RebalanceLimitRequest{})
 	awaitVolumes(t, n3, "two nodes are empty", func(all map[string]ops.NodeVolume) bool {
-		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards+all["v4"].Shards+all["v5"].Shards == 48
+		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards+all["v4"].Shards+all["v5"].Shards == 36
 	})
 	x.end()
 	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"minikv/coordinator/meta"
 	"minikv/internal/buildinfo"
 	"minikv/internal/config"
 	"minikv/internal/errs"
@@ -129,9 +130,12 @@ func statusVolumes(ctx context.Context, v viewer, l *metapb.Layout) []ops.Status
 			shards[m]++
 		}
 	}
-	all := make([]ops.StatusVolume, len(l.GetVolumes()))
+	rows := slices.DeleteFunc(slices.Clone(l.GetVolumes()), func(row *metapb.VolumeRow) bool {
+		return row.State == meta.VolumeRemoved && shards[row.Number] == 0 // nobody's business any more
+	})
+	all := make([]ops.StatusVolume, len(rows))
 	var wg sync.WaitGroup
-	for i, row := range l.GetVolumes() {
+	for i, row := range rows {
 		wg.Go(func() {
 			s := ops.StatusVolume{
 				Number: row.Number, ID: hex.EncodeToString(row.Id), Node: row.Node, Zone: row.Zone, Address: row.Address,
@@ -139,7 +143,10 @@ func statusVolumes(ctx context.Context, v viewer, l *metapb.Layout) []ops.Status
 			}
 			if st, err := v.volumeStats(ctx, row.Number); err == nil {
 				s.Up, s.State, s.Full = true, "up", st.Full
-				if st.Full {
+				switch {
+				case row.State != meta.VolumeIn:
+					s.State = meta.VolumeStateText(row.State)
+				case st.Full:
 					s.State = "full"
 				}
 				s.Blobs, s.Bytes, s.Used, s.Free, s.Damaged = st.Blobs, st.Bytes, st.SegmentBytes, st.DiskFree, st.Damaged
