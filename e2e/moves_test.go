@@ -19,7 +19,7 @@ import (
 	"minikv/internal/ops"
 )
 
-var movesKills = flag.Int("moves.kills", 3, "kills while shards are spread; half as many during each drain")
+var movesKills = flag.Int("moves.kills", 2, "kills while shards are spread; half as many during each drain")
 
 // traffic writes and reads keys of its own without a client's retries, and knows what must be there.
 type traffic struct {
