@@ -16,7 +16,7 @@ import (
 )
 
 var (
-	simHistories = flag.Int("sim.histories", 20, "how many histories of a cluster in one process are recorded and checked")
+	simHistories = flag.Int("sim.histories", 10, "how many histories of a cluster in one process are recorded and checked")
 	simSeed      = flag.Uint64("sim.seed", 0, "seed of the first history; 0: a random one")
 )
 
