@@ -32,6 +32,8 @@ type world struct {
 	bucket  *metapb.BucketRef
 	refuse  func(c *metapb.Command) error // before a command is applied
 	copies  int
+	listed  uint64        // the epoch that lists tell
+	wanted  []object.Want // that volumes were asked to fetch
 }
 
 type fakeVolume struct {
@@ -48,7 +50,7 @@ func newWorld(t testing.TB, shards, replication uint32, volumes int) *world {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	m, err := meta.New(db)
 	require.NoError(t, err)
-	w := &world{t: t, db: db, m: m, volumes: map[uint32]*fakeVolume{}}
+	w := &world{t: t, db: db, m: m, volumes: map[uint32]*fakeVolume{}, listed: 1}
 	var rows []*metapb.VolumeRow
 	for n := 1; n <= volumes; n++ {
 		w.volumes[uint32(n)] = &fakeVolume{blobs: map[object.BlobID]bool{}, bad: map[object.BlobID]bool{}, fenced: map[uint32]uint64{}}
@@ -212,7 +214,7 @@ func (w *world) ListShard(_ context.Context, v, shard, shards uint32, after obje
 	})
 	var out []object.BlobInfo
 	for _, id := range ids[:min(limit, len(ids))] {
-		out = append(out, object.BlobInfo{ID: id, Length: testBlob, Epochs: object.Epochs{Cluster: 1}})
+		out = append(out, object.BlobInfo{ID: id, Length: testBlob, Epochs: object.Epochs{Cluster: w.listed}})
 	}
 	return out, nil
 }
@@ -229,6 +231,7 @@ func (w *world) Fetch(ctx context.Context, v uint32, wants []object.Want) ([]obj
 	if err != nil {
 		return nil, err
 	}
+	w.wanted = append(w.wanted, wants...)
 	out := make([]object.Fetched, len(wants))
 	for i, want := range wants {
 		out[i] = object.Fetched{Err: errs.E("fake", errs.BlobMissing, "nowhere")}

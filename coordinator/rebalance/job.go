@@ -40,7 +40,7 @@ type job struct {
 type listed struct {
 	id     object.BlobID
 	length int64
-	epoch  uint64
+	epoch  uint64 // the cluster's that it was prepared under; the highest that is told
 	from   uint64 // which of the members have it, as bits
 }
 
@@ -134,8 +134,9 @@ func (j *job) union(ctx context.Context, sources []uint32) ([]listed, error) {
 		err := j.list(ctx, v, func(in *object.BlobInfo) {
 			x, known := byID[in.ID]
 			if !known {
-				x = listed{id: in.ID, length: in.Length, epoch: in.Epochs.Cluster}
+				x = listed{id: in.ID, length: in.Length}
 			}
+			x.epoch = max(x.epoch, in.Epochs.Cluster)
 			x.from |= 1 << i
 			byID[in.ID] = x
 		})
@@ -221,9 +222,10 @@ func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch 
 			continue
 		}
 		size += x.length
-		wants = append(wants, object.Want{
-			ID: x.id, Length: x.length, Epochs: object.Epochs{Cluster: j.epoch, Shard: j.row.Epoch}, From: j.from(x, sources),
-		})
+		// A copy of what is undecided must not be older than the write: the horizon would pass the copy first, and it would be dropped
+		// although its volume may have confirmed the write, which can be decided yet.
+		epochs := object.Epochs{Cluster: max(j.epoch, x.epoch), Shard: j.row.Epoch}
+		wants = append(wants, object.Want{ID: x.id, Length: x.length, Epochs: epochs, From: j.from(x, sources)})
 	}
 	if len(wants) == 0 {
 		return nil

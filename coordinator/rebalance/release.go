@@ -57,16 +57,30 @@ func (m *Mover) release(ctx context.Context, l *metapb.Layout, missing counts) e
 	return nil
 }
 
-// clearStrangers forgets missing rows of volumes that are no replicas any more, some pages in each step.
-func (m *Mover) clearStrangers(ctx context.Context, l *metapb.Layout, missing counts) error {
-	stranger := func(shard, volume uint32) bool {
-		row := l.Shards[shard]
-		return !slices.Contains(row.Members, volume) && !slices.Contains(row.Joining, volume)
+// stranger says that a volume is no replica of a shard.
+func stranger(l *metapb.Layout, shard, volume uint32) bool {
+	row := l.Shards[shard]
+	return !slices.Contains(row.Members, volume) && !slices.Contains(row.Joining, volume)
+}
+
+// ofStrangers are the missing rows of volumes that are no replicas.
+func ofStrangers(l *metapb.Layout, rows []*metapb.MissingRow) (out []*metapb.MissingRow) {
+	for _, x := range rows {
+		if id, err := object.BlobIDFrom(x.Blob); err == nil && stranger(l, id.Shard(uint32(len(l.Shards))), x.Volume) {
+			out = append(out, x)
+		}
 	}
+	return out
+}
+
+// clearStrangers forgets missing rows of volumes that are no replicas any more, some pages in each step. What is a stranger's is decided by
+// a layout read after the rows: should the volume join later, then those blobs were decided before, and are copied. By an older one, rows of
+// a volume that has joined since, and that its move must wait for, would go.
+func (m *Mover) clearStrangers(ctx context.Context, l *metapb.Layout, missing counts) error {
 	some := false
 	for shard, volumes := range missing {
 		for v := range volumes {
-			some = some || int(shard) < len(l.Shards) && stranger(shard, v)
+			some = some || int(shard) < len(l.Shards) && stranger(l, shard, v)
 		}
 	}
 	if !some {
@@ -77,11 +91,12 @@ func (m *Mover) clearStrangers(ctx context.Context, l *metapb.Layout, missing co
 		if err != nil {
 			return err
 		}
-		var rows []*metapb.MissingRow
-		for _, x := range a.GetMissing().GetRows() {
-			if id, err := object.BlobIDFrom(x.Blob); err == nil && stranger(id.Shard(uint32(len(l.Shards))), x.Volume) {
-				rows = append(rows, x)
+		rows := ofStrangers(l, a.GetMissing().GetRows())
+		if len(rows) > 0 {
+			if l, err = m.layout(ctx); err != nil {
+				return err
 			}
+			rows = ofStrangers(l, rows)
 		}
 		if len(rows) > 0 {
 			if _, err := m.propose(ctx, &metapb.Command{Op: &metapb.Command_ClearMissing{ClearMissing: &metapb.ClearMissing{Rows: rows}}}); err != nil {
