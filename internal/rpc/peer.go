@@ -181,7 +181,8 @@ func (c *call) finish(err error) (remote, error) {
 	r, out := decode(c.ctx, c.method, c.p.addr, err)
 	c.p.circuit.done(c.outcome(r))
 	c.cancel()
-	if why := c.p.refused.Load(); !r.ran && r.kind == errs.Unavailable && why != nil && *why != nil {
+	// What was sent went over an earlier connection, to whom it was meant for.
+	if why := c.p.refused.Load(); !c.sent && !r.ran && r.kind == errs.Unavailable && why != nil && *why != nil {
 		r.kind = errs.AccessDenied
 		out = errs.WrapKind(opOf(c.method)+" "+c.p.addr, errs.AccessDenied, *why)
 	}

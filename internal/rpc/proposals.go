@@ -23,14 +23,14 @@ type sharedProposal struct {
 	cmd    *metapb.Command
 	bytes  int
 	result *metapb.Result // before wordDecided
-	err    error          // before wordDoubtful
+	err    error          // before wordFailed
 	waiter
 }
 
 // Answers to a command that was taken along.
 const (
 	wordDecided      word = wordLead + 1 + iota
-	wordDoubtful          // it may have been proposed
+	wordFailed            // its error says whether it may have been proposed
 	wordProposeAlone      // it surely was not
 )
 
@@ -45,8 +45,8 @@ func shareableCommand(cmd *metapb.Command) *sharedProposal {
 	return nil
 }
 
-// proposeShared has small commands share calls. A call that surely proposed nothing makes each go on alone; one that may have
-// leaves all of its commands in doubt, as each would be by itself.
+// proposeShared has small commands share calls. Each has its own outcome: one that fails says nothing of the others. A command that
+// surely was not proposed goes on alone; a call whose answer is lost leaves all in doubt, as each would be by itself.
 func (c *CoordinatorClient) proposeShared(ctx context.Context, p *sharedProposal) (*metapb.Result, error) {
 	if c.proposals.enter(p) {
 		return c.leadProposals(ctx, p)
@@ -58,7 +58,7 @@ func (c *CoordinatorClient) proposeShared(ctx context.Context, p *sharedProposal
 			return c.leadProposals(ctx, p)
 		case wordDecided:
 			return p.result, nil
-		case wordDoubtful:
+		case wordFailed:
 			return nil, p.err
 		}
 		return c.proposeAlone(ctx, p.cmd)
@@ -89,34 +89,39 @@ func (c *CoordinatorClient) leadProposals(ctx context.Context, p *sharedProposal
 		defer c.proposals.ended()
 		return c.proposeAlone(ctx, p.cmd)
 	}
-	results, w, err := c.proposeSome(ctx, p, others)
+	all := append([]*sharedProposal{p}, others...)
+	results, w, err := c.proposeSome(ctx, all)
 	c.proposals.ended()
-	for i, o := range others {
-		if w == wordDecided {
-			o.result = results[i+1]
+	said := func(i int) word {
+		o := all[i]
+		if o.err = err; w != wordDecided {
+			return w
 		}
-		o.err = err
-		o.told <- w
+		var told word
+		o.result, told, o.err = outcomeOf(results[i])
+		return told
 	}
-	switch w {
+	for i, o := range others {
+		o.told <- said(i + 1)
+	}
+	switch said(0) {
 	case wordDecided:
-		return results[0], nil
-	case wordDoubtful:
-		return nil, err
+		return p.result, nil
+	case wordFailed:
+		return nil, p.err
 	}
 	return c.proposeAlone(ctx, p.cmd)
 }
 
-// proposeSome asks the leader once, and says what became of the commands.
-func (c *CoordinatorClient) proposeSome(ctx context.Context, p *sharedProposal, others []*sharedProposal) ([]*metapb.Result, word, error) {
+// proposeSome asks the leader once, and says what became of the commands: all but wordDecided is said of each of them.
+func (c *CoordinatorClient) proposeSome(ctx context.Context, all []*sharedProposal) ([]*metapb.Result, word, error) {
 	addr, err := c.find.leader(ctx)
 	if err != nil {
 		return nil, wordProposeAlone, err
 	}
-	req := &coordpb.ProposeSomeRequest{Commands: make([]*metapb.Command, 1, 1+len(others))}
-	req.Commands[0] = p.cmd
-	for _, o := range others {
-		req.Commands = append(req.Commands, o.cmd)
+	req := &coordpb.ProposeSomeRequest{Commands: make([]*metapb.Command, len(all))}
+	for i, p := range all {
+		req.Commands[i] = p.cmd
 	}
 	attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
 	defer cancel()
@@ -126,7 +131,7 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, p *sharedProposal, 
 	case err == nil && len(reply.Results) == len(req.Commands):
 		return reply.Results, wordDecided, nil
 	case err == nil:
-		return nil, wordDoubtful, errs.E(opOf(methodPropSome), errs.IndeterminateResult, "%d results of %d commands", len(reply.Results), len(req.Commands))
+		return nil, wordFailed, errs.E(opOf(methodPropSome), errs.IndeterminateResult, "%d results of %d commands", len(reply.Results), len(req.Commands))
 	}
 	if ctx.Err() == nil {
 		c.doubt(addr, r)
@@ -134,7 +139,24 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, p *sharedProposal, 
 	if !sent || r.ran && surelyNone(r.kind) || r.kind == errs.AccessDenied || r.kind == errs.Unsupported {
 		return nil, wordProposeAlone, err
 	}
-	return nil, wordDoubtful, errs.WrapKind(opOf(methodPropSome), errs.IndeterminateResult, err)
+	return nil, wordFailed, errs.WrapKind(opOf(methodPropSome), errs.IndeterminateResult, err)
+}
+
+// outcomeOf reads one result of an answer.
+func outcomeOf(r *metapb.Result) (*metapb.Result, word, error) {
+	if r.Index > 0 || !r.Failed {
+		return r, wordDecided, nil
+	}
+	kind := errs.Kind(r.Kind)
+	if kind == errs.NotLeader || kind == errs.NotProposed {
+		return nil, wordProposeAlone, nil
+	}
+	return nil, wordFailed, errs.E(opOf(methodPropSome), kind, "%s", r.Message)
+}
+
+// notDecided is the result of a command that failed: no entry has the index 0.
+func notDecided(err error) *metapb.Result {
+	return &metapb.Result{Failed: true, Kind: uint32(errs.KindOf(err)), Message: clip(errs.Message(err))}
 }
 
 // surelyNone kinds say that a proposal never was and never will be made.
@@ -142,8 +164,7 @@ func surelyNone(k errs.Kind) bool {
 	return k == errs.NotLeader || k == errs.NotProposed || k == errs.StorageFull
 }
 
-// proposeSome proposes all beside each other, so that they go into one entry. Its error is a kind of surelyNone only if every
-// command failed with one.
+// proposeSome proposes all beside each other, so that they go into one entry. Its error says that surely none was proposed.
 func (s *coordinatorServer) proposeSome(ctx context.Context, m *coordpb.ProposeSomeRequest) (*coordpb.ProposeSomeReply, error) {
 	const op = "rpc.ProposeSome"
 	n := len(m.Commands)
@@ -163,14 +184,15 @@ func (s *coordinatorServer) proposeSome(ctx context.Context, m *coordpb.ProposeS
 	}
 	reply.Results[0], failed[0] = s.c.Propose(ctx, m.Commands[0])
 	wg.Wait()
-	err := firstOf(failed)
-	if err == nil {
-		return reply, nil
-	}
-	for _, e := range failed {
-		if e == nil || !surelyNone(errs.KindOf(e)) {
-			return nil, errs.WrapKind(op, errs.IndeterminateResult, err)
+	proposed := false
+	for i, err := range failed {
+		proposed = proposed || err == nil || !surelyNone(errs.KindOf(err))
+		if err != nil {
+			reply.Results[i] = notDecided(err)
 		}
 	}
-	return nil, err
+	if !proposed {
+		return nil, failed[0]
+	}
+	return reply, nil
 }

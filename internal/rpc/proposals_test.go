@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,6 +22,7 @@ type proposers struct {
 	gate chan struct{}
 	fail atomic.Pointer[func(sequence uint64) error]
 	some atomic.Int64 // calls of ProposeSome
+	hang atomic.Bool  // commands that come behind the first wait for the end of their context
 }
 
 func newProposers(t *testing.T) *proposers {
@@ -29,6 +31,10 @@ func newProposers(t *testing.T) *proposers {
 		select {
 		case <-p.gate:
 		case <-ctx.Done():
+			return nil, errs.WrapKind("test", errs.IndeterminateResult, ctx.Err())
+		}
+		if p.hang.Load() && c.Sequence > turnsMax {
+			<-ctx.Done()
 			return nil, errs.WrapKind("test", errs.IndeterminateResult, ctx.Err())
 		}
 		if f := p.fail.Load(); f != nil {
@@ -92,23 +98,42 @@ func TestProposalsShareCalls(t *testing.T) {
 	require.EqualValues(t, 30, p.m.proposed.Load(), "each was proposed once")
 }
 
-// TestASharedProposalInDoubt: one command of a call failed and others were decided, so no one may hear that it surely was not.
+// TestASharedProposalFailsByItself: a command that fails says nothing of those beside it. Were they in doubt with it, deletes would not go on
+// beside puts that a full disk refuses, and those would not be refused as such.
+func TestASharedProposalFailsByItself(t *testing.T) {
+	for _, kind := range []errs.Kind{errs.StorageFull, errs.NotProposed, errs.Invalid, errs.IndeterminateResult, errs.Other} {
+		t.Run(kind.String(), func(t *testing.T) {
+			p := newProposers(t)
+			fail := func(sequence uint64) error {
+				if sequence%7 == 0 {
+					return errs.E("test", kind, "not this one")
+				}
+				return nil
+			}
+			p.fail.Store(&fail)
+			for i, err := range p.shared() {
+				if i%7 != 0 {
+					require.NoError(t, err, "command %d", i)
+					continue
+				}
+				require.Error(t, err, "command %d", i)
+				require.Equal(t, kind, errs.KindOf(err), "command %d", i)
+			}
+			require.Positive(t, p.some.Load())
+		})
+	}
+}
+
+// TestASharedProposalInDoubt: the answer of a call is lost, so no one may hear that it surely was not proposed.
 func TestASharedProposalInDoubt(t *testing.T) {
 	p := newProposers(t)
-	fail := func(sequence uint64) error {
-		if sequence%7 == 0 {
-			return errs.E("test", errs.NotProposed, "not this one")
-		}
-		return nil
-	}
-	p.fail.Store(&fail)
+	p.c.cfg.AttemptMax = 500 * time.Millisecond
+	p.hang.Store(true)
 	doubtful := 0
 	for i, err := range p.shared() {
-		switch {
-		case errs.Is(err, errs.IndeterminateResult):
+		if i > turnsMax {
+			require.Equal(t, errs.IndeterminateResult, errs.KindOf(err), "command %d", i)
 			doubtful++
-		case err != nil && i%7 != 0:
-			t.Errorf("command %d: %v", i, err)
 		}
 	}
 	require.GreaterOrEqual(t, doubtful, 20, "all of the shared call")
@@ -122,4 +147,46 @@ func TestASharedProposalThatSurelyWasNot(t *testing.T) {
 	for i, err := range p.shared() {
 		require.Equal(t, errs.StorageFull, errs.KindOf(err), "command %d", i)
 	}
+}
+
+// TestABrokenCallMayHaveRun, even if the peer was found to be another one since: that says nothing of a command that was sent before.
+func TestABrokenCallMayHaveRun(t *testing.T) {
+	m := &memCoordinator{}
+	entered := make(chan struct{})
+	m.propose = func(ctx context.Context, _ *metapb.Command) (*metapb.Result, error) {
+		if m.proposed.Load() > 1 {
+			return nil, errs.E("test", errs.NotProposed, "asked again")
+		}
+		close(entered)
+		<-ctx.Done()
+		return nil, errs.WrapKind("test", errs.IndeterminateResult, ctx.Err())
+	}
+	addr := serve(t, ServerConfig{Security: node(t, nil, "c1", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+	pool := newPool(t, node(t, nil, "g1", gateway))
+	conns, dial := make(chan net.Conn, 1), pool.dial
+	pool.dial = func(ctx context.Context, addr string) (net.Conn, error) {
+		c, err := dial(ctx, addr)
+		if err == nil {
+			conns <- c
+		}
+		return c, err
+	}
+	c := NewCoordinatorClient(pool, CoordinatorConfig{AttemptMax: 20 * time.Second}, addr)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		<-entered
+		peer, err := c.peer(addr)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		refused := errs.E("test", errs.AccessDenied, "another cluster's")
+		peer.refused.Store(&refused)
+		if err := (<-conns).Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	_, err := c.Propose(t.Context(), &metapb.Command{Session: []byte("s"), Sequence: 1})
+	wg.Wait()
+	require.Equal(t, errs.IndeterminateResult, errs.KindOf(err), "%v", err)
 }

@@ -69,8 +69,10 @@ func (x *ProposeSomeRequest) GetCommands() []*metapb.Command {
 }
 
 type ProposeSomeReply struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*metapb.Result       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order of the commands. A failed one of index 0 is none of the state machine's: it has the kind and message with which Propose of
+	// the command failed.
+	Results       []*metapb.Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
