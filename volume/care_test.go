@@ -60,6 +60,32 @@ func spoil(t *testing.T, fs vfs.FS, data []byte) {
 	t.Fatal("the bytes are in no segment")
 }
 
+// TestWhatCanBeReadAgainIsGood: a blob that could not be read for a moment is not bad, and reported, for ever.
+func TestWhatCanBeReadAgainIsGood(t *testing.T) {
+	mem := vfs.NewMem()
+	s := open(t, mem)
+	id, data := run(1).Blob(0), bytes.Repeat([]byte("0123456789abcdef"), 20_000)
+	_, err := s.Prepare(ctx, id, object.Epochs{Cluster: 1}, [][]byte{data})
+	must(t, err)
+	spoil(t, mem, data)
+	if _, err := s.ReadAt(ctx, id, make([]byte, len(data)), 0); !errs.Is(err, errs.Corrupt) {
+		t.Fatal(err)
+	}
+	spoiled := bytes.Clone(data)
+	spoiled[len(data)/2] ^= 1
+	spoil(t, mem, spoiled) // back
+	if _, err := s.ReadAt(ctx, id, make([]byte, 10), 5); err != nil || len(s.Repairs()) != 1 {
+		t.Fatal("a piece is not the whole", err, s.Repairs())
+	}
+	want := []object.Want{{ID: id, Length: int64(len(data)), Epochs: object.Epochs{Cluster: 3}}}
+	if got := s.Fetch(ctx, want, sources(nil))[0]; got.Outcome != object.FetchHad {
+		t.Fatalf("%+v", got)
+	}
+	if bad := s.Repairs(); len(bad) > 0 || s.Stats().Bad > 0 {
+		t.Fatal(bad)
+	}
+}
+
 // TestFetch: what is good stays, what is missing or damaged comes from the first volume that has it, and is there after a crash.
 func TestFetch(t *testing.T) {
 	mem := vfs.NewMem()

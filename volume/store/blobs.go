@@ -255,6 +255,9 @@ func (st *Store) ReadAt(ctx context.Context, id object.BlobID, dst []byte, off i
 		}
 		return 0, errs.Wrap(op, err)
 	}
+	if n == e.Length() {
+		st.good(id) // it could not be read for a moment, or its bad record was replaced while another reader found it bad
+	}
 	return n, nil
 }
 
