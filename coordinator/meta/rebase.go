@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"time"
+
 	"google.golang.org/protobuf/proto"
 
 	"minikv/coordinator/kv"
@@ -8,14 +10,27 @@ import (
 	"minikv/proto/metapb"
 )
 
-// RebaseEpochs is how far a restored cluster's epochs begin ahead of its backup's: further than any volume or gateway can have seen
-// meanwhile (seven years of hours), so that they take the restored layout for the newer one and its blobs for new.
+// RebaseEpochs is how far, at least, a restored cluster's epochs begin ahead of its backup's: further than any volume or gateway can have
+// seen meanwhile (seven years of hours), so that they take the restored layout for the newer one and its blobs for new.
 const RebaseEpochs = 1 << 16
+
+// rebaseMax bounds what the clock may say: an index has 32 bits for an epoch.
+const rebaseMax = 1 << 30
+
+// firstEpoch is where a restored cluster begins. The same backup, or an older one, may have been restored before, and the volumes have seen
+// that cluster's epochs, which began no lower than the minutes since 1970 at that time, and tick each hour. So this one begins no lower
+// than the minutes by now. A clock that is wrong leaves RebaseEpochs.
+func firstEpoch(backup uint64, now time.Time) uint64 {
+	if minutes := now.Unix() / 60; minutes > 0 && minutes < rebaseMax {
+		return max(backup+RebaseEpochs, uint64(minutes))
+	}
+	return backup + RebaseEpochs
+}
 
 // Rebase makes the rows of db those of another cluster that begins where this one stood. A backup is the state of then, and what came
 // after it is another history: coordinators, requests on their way and shard tables of the old one must never be taken for the
 // restored one's. So it has a new id, no sessions, and epochs above all that were ever used. The applied index stays.
-func Rebase(db *kv.DB, id []byte) error {
+func Rebase(db *kv.DB, id []byte, now time.Time) error {
 	const op = "meta.Rebase"
 	c := new(metapb.ClusterRow)
 	found, err := load(db, clusterKey, c)
@@ -26,9 +41,10 @@ func Rebase(db *kv.DB, id []byte) error {
 		return errs.E(op, errs.Invalid, "there is no cluster in it")
 	}
 	b := db.NewBatch()
-	c.Id, c.Epoch = id, c.Epoch+RebaseEpochs
+	ahead := firstEpoch(c.Epoch, now) - c.Epoch
+	c.Id, c.Epoch = id, c.Epoch+ahead
 	if err = putRow(b, clusterKey, c); err == nil {
-		err = rebaseShards(db, b)
+		err = rebaseShards(db, b, ahead)
 	}
 	for _, table := range []byte{tableSessions, tableResults} {
 		if err == nil {
@@ -45,13 +61,13 @@ func Rebase(db *kv.DB, id []byte) error {
 	return errs.Wrap(op, b.Commit())
 }
 
-func rebaseShards(db *kv.DB, b *kv.Batch) error {
+func rebaseShards(db *kv.DB, b *kv.Batch, ahead uint64) error {
 	return scanTable(db, []byte{tableShards}, func(k, v []byte) (bool, error) {
 		row := new(metapb.ShardRow)
 		if err := decodeRow(v, row); err != nil {
 			return false, err
 		}
-		row.Epoch += RebaseEpochs
+		row.Epoch += ahead
 		return true, putRow(b, append([]byte(nil), k...), row)
 	})
 }
