@@ -34,7 +34,8 @@ type cluster struct {
 	refuses map[object.BlobID]bool
 	held    map[replica]object.Verdict
 	fetches []fetched
-	running int // calls of Fetch
+	asked   map[uint32]bool // sources
+	running int             // calls of Fetch
 	most    int
 	slow    time.Duration // of one Fetch
 	deep    int64         // bytes checked deep
@@ -53,7 +54,7 @@ type fetched struct {
 func newCluster(volumes, replication int) *cluster {
 	c := &cluster{
 		runs: map[object.RunBase]*metapb.Run{}, dying: map[object.RunBase]bool{}, missing: map[replica]*metapb.MissingRow{},
-		down: map[uint32]bool{}, full: map[uint32]bool{}, refuses: map[object.BlobID]bool{}, held: map[replica]object.Verdict{},
+		asked: map[uint32]bool{}, down: map[uint32]bool{}, full: map[uint32]bool{}, refuses: map[object.BlobID]bool{}, held: map[replica]object.Verdict{},
 	}
 	c.layout = &metapb.Layout{
 		Cluster: &metapb.ClusterRow{Id: []byte{1}, Epoch: 9},
@@ -247,6 +248,7 @@ func (c *cluster) fetch(to uint32, w object.Want) (f object.Fetched) {
 	}
 	f.Err = errs.E("fake", errs.BlobMissing, "no source")
 	for _, v := range w.From {
+		c.asked[v] = true
 		switch {
 		case c.down[v]:
 			f.Away = append(f.Away, v)

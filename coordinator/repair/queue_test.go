@@ -2,6 +2,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 
+	"minikv/coordinator/meta"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
@@ -148,6 +150,38 @@ func TestQueueWithoutSources(t *testing.T) {
 		synctest.Wait()
 		require.Zero(t, c.rows())
 		require.Zero(t, q.Stats().Lost)
+	})
+}
+
+// TestQueueAsksStrangers: what no replica has is looked for on all other volumes, some at a time: one may have it of an earlier move.
+func TestQueueAsksStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(5+2*strangersMax, 2)
+		id := c.put(1, 9).Blob(2)
+		m := c.members(id)
+		for _, v := range m {
+			c.lose(id, v, object.Missing, true)
+		}
+		last := uint32(len(c.layout.Volumes))
+		for slices.Contains(m, last) {
+			last--
+		}
+		c.held[replica{id, last}] = object.Good
+		removed := m[0]%last + 1
+		for slices.Contains(m, removed) || removed == last {
+			removed = removed%last + 1
+		}
+		c.layout.Volumes[removed-1].State = meta.VolumeRemoved
+		q, stop := c.start(t, 0)
+		defer stop()
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		require.Equal(t, 2, q.Stats().Lost, "replicas are asked first")
+		time.Sleep(10 * stuckWait)
+		synctest.Wait()
+		require.Zero(t, c.rows())
+		require.Zero(t, q.Stats().Lost)
+		require.NotContains(t, c.asked, removed)
 	})
 }
 

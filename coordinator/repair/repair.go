@@ -14,6 +14,7 @@ package repair
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"minikv/coordinator/meta"
@@ -98,6 +99,23 @@ func (t *topology) sources(id object.BlobID, but uint32, usable func(uint32) boo
 		}
 	}
 	return all
+}
+
+// strangersMax is how many volumes that are no replicas are asked for a blob at a time.
+const strangersMax = 16
+
+// strangers are volumes that are no replicas of a blob's shard, others in each turn: a move, or the layout of an old backup, may have left
+// the last good copy with one of them.
+func (t *topology) strangers(id object.BlobID, but uint32, usable func(uint32) bool, turn int) (out []uint32) {
+	row := t.shard(id)
+	for i := range min(len(t.Volumes), strangersMax) {
+		v := t.Volumes[(turn*strangersMax+i)%len(t.Volumes)]
+		replica := slices.Contains(row.Members, v.Number) || slices.Contains(row.Joining, v.Number) || slices.Contains(row.Leaving, v.Number)
+		if !replica && v.Number != but && v.State != meta.VolumeRemoved && usable(v.Number) {
+			out = append(out, v.Number)
+		}
+	}
+	return out
 }
 
 // life is what is known of a blob's run.

@@ -49,6 +49,9 @@ func (q *Queue) jobs(ctx context.Context, rows []*metapb.MissingRow) (*topology,
 		if !q.ready(r) || (len(from) == 0 && len(t.sources(ids[i], r.Volume, anyVolume)) > 0) {
 			continue
 		}
+		if q.tried(r) {
+			from = append(from, t.strangers(ids[i], r.Volume, q.usable, int(q.cfg.Clock.Now().Unix()/int64(stuckWait/time.Second)))...)
+		}
 		jobs[r.Volume] = append(jobs[r.Volume], job{r, object.Want{
 			ID: ids[i], Length: known[i].length, From: from, Epochs: object.Epochs{Cluster: t.Cluster.Epoch, Shard: shard.Epoch},
 		}})
@@ -70,6 +73,14 @@ func (q *Queue) ready(r *metapb.MissingRow) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return !q.stuck[replicaOf(r)].After(q.cfg.Clock.Now())
+}
+
+// tried says that no replica had good bytes when a row was tried.
+func (q *Queue) tried(r *metapb.MissingRow) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, tried := q.stuck[replicaOf(r)]
+	return tried
 }
 
 // work does one volume's jobs, batch by batch, until one fails as a whole.
