@@ -70,6 +70,9 @@ func Open(ctx context.Context, cfg Config) (*Coordinator, error) {
 // errs.StorageFull: it surely never was and will be proposed. errs.IndeterminateResult: it may take effect, now or later.
 func (c *Coordinator) Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
 	if err := c.space.admit(cmd); err != nil {
+		if _, no := c.node.Ready(); errs.Is(no, errs.NotLeader) {
+			return nil, no // who leads may have room
+		}
 		return nil, err
 	}
 	return c.node.Propose(ctx, cmd)

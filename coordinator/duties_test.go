@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"minikv/coordinator"
 	"minikv/internal/errs"
 	"minikv/internal/metaclient"
@@ -335,4 +337,22 @@ func (l lossy) Propose(ctx context.Context, c *metapb.Command) (*metapb.Result, 
 		return nil, errs.E("test", errs.IndeterminateResult, "lost")
 	}
 	return r, err
+}
+
+// TestAFullDiskOfAFollower is nobody's business: whoever asks it is told that it does not lead, and finds the leader, which may have room.
+func TestAFullDiskOfAFollower(t *testing.T) {
+	cfg := testConfig(t, vfs.NewMem(), "/c")
+	cfg.MinFree = func(uint64) uint64 { return 10 << 20 }
+	cfg.Space = func() (uint64, uint64, error) { return 1, 1 << 30, nil }
+	cfg.Raft.Transport = func(id raft.ServerID) (raft.Transport, error) {
+		_, tr := raft.NewInmemTransport(raft.ServerAddress(id))
+		return tr, nil
+	}
+	c, err := coordinator.Open(t.Context(), cfg)
+	must(t, err)
+	defer c.Close()
+	_, err = c.Propose(t.Context(), &metapb.Command{Op: &metapb.Command_PutObject{PutObject: &metapb.PutObject{}}})
+	if !errs.Is(err, errs.NotLeader) {
+		t.Fatalf("%v", err)
+	}
 }
