@@ -123,7 +123,8 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, all []*sharedPropos
 	for i, p := range all {
 		req.Commands[i] = p.cmd
 	}
-	attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+	// One who goes away must not put the others in doubt.
+	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.AttemptMax)
 	defer cancel()
 	var reply coordpb.ProposeSomeReply
 	r, sent, err := c.once(attempt, addr, methodPropSome, req, &reply)
@@ -133,9 +134,7 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, all []*sharedPropos
 	case err == nil:
 		return nil, wordFailed, errs.E(opOf(methodPropSome), errs.IndeterminateResult, "%d results of %d commands", len(reply.Results), len(req.Commands))
 	}
-	if ctx.Err() == nil {
-		c.doubt(addr, r)
-	}
+	c.doubt(addr, r)
 	if !sent || r.ran && surelyNone(r.kind) || r.kind == errs.AccessDenied || r.kind == errs.Unsupported {
 		return nil, wordProposeAlone, err
 	}

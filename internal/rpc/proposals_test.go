@@ -124,6 +124,51 @@ func TestASharedProposalFailsByItself(t *testing.T) {
 	}
 }
 
+// TestWhoLeadsASharedProposalGoesAway: its call goes on, else all the others were in doubt whenever some client hangs up.
+func TestWhoLeadsASharedProposalGoesAway(t *testing.T) {
+	p := newProposers(t)
+	inCall := make(chan struct{}, 64)
+	propose := p.m.propose
+	p.m.propose = func(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
+		inCall <- struct{}{}
+		return propose(ctx, c)
+	}
+	var wg sync.WaitGroup
+	ask := func(ctx context.Context, i uint64) {
+		r, err := p.c.Propose(ctx, &metapb.Command{Session: []byte("s"), Sequence: i})
+		if err != nil || r.Index != i {
+			t.Errorf("command %d: %v, %v", i, r, err)
+		}
+	}
+	queued := func(n int) {
+		require.Eventually(t, func() bool {
+			p.c.proposals.mu.Lock()
+			defer p.c.proposals.mu.Unlock()
+			return len(p.c.proposals.queue) == n
+		}, 10*time.Second, time.Millisecond)
+	}
+	first := make(chan struct{})
+	wg.Go(func() { defer close(first); ask(context.Background(), 1) })
+	<-inCall
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	wg.Go(func() { ask(ctx, 2) })
+	queued(1)
+	for i := range uint64(10) {
+		wg.Go(func() { ask(context.Background(), 3+i) })
+	}
+	queued(11)
+	p.gate <- struct{}{} // the first ends, the second takes the others along
+	<-first
+	for range 11 {
+		<-inCall
+	}
+	cancel()
+	close(p.gate)
+	wg.Wait()
+	require.EqualValues(t, 12, p.m.proposed.Load(), "each was proposed once")
+}
+
 // TestASharedProposalInDoubt: the answer of a call is lost, so no one may hear that it surely was not proposed.
 func TestASharedProposalInDoubt(t *testing.T) {
 	p := newProposers(t)
