@@ -1,5 +1,6 @@
 #!/bin/sh
-# A cluster on this machine, each part a process of its own: C coordinators, V volumes and G gateways. Ctrl-C stops all.
+# A cluster on this machine, each part a process of its own: C coordinators, V volumes and G gateways. Ctrl-C stops all, the gateways
+# first; so does a process that ends before the cluster is ready. One that ends later is named, and the others go on.
 #
 #   deploy/serve.sh [C [V [G]]]      default: 3 3 1
 #
@@ -29,9 +30,13 @@ rest=${MINIKV_REST:-127.0.0.1:5000}
 unset MINIKV_S3 MINIKV_REST
 s3_port=${s3##*:}
 rest_port=${rest##*:}
-case "$s3_port$rest_port" in
-*[!0-9]*|'') echo "$0: MINIKV_S3 and MINIKV_REST are host:port" >&2; exit 2 ;;
-esac
+for address in "$s3" "$rest"; do
+	port=${address##*:}
+	case "$address" in *:*) ;; *) port='' ;; esac
+	case "$port" in
+	*[!0-9]*|'') echo "$0: MINIKV_S3 and MINIKV_REST are host:port, not $address" >&2; exit 2 ;;
+	esac
+done
 if [ -z "${MINIKV_ROOT_USER:-}" ] || [ -z "${MINIKV_ROOT_PASSWORD:-}" ]; then
 	echo "$0: set MINIKV_ROOT_USER and MINIKV_ROOT_PASSWORD" >&2
 	exit 2
@@ -63,23 +68,30 @@ while [ "$i" -le "$coordinators" ]; do
 	i=$((i + 1))
 done
 
-pids=''
-# Each process ends by itself at Ctrl-C; waiting lets it finish what it does.
+gateway_pids=''
+store_pids=''
+running=''
+# Gateways end first, so that what they have begun finds the rest. Ctrl-C reaches this script alone (setsid): a second signal would
+# end a process at once, as a second Ctrl-C here does.
 stop() {
-	trap - INT TERM EXIT
-	for pid in $pids; do kill "$pid" 2>/dev/null || true; done
-	wait
+	trap - EXIT
+	trap 'kill -9 $gateway_pids $store_pids 2>/dev/null; exit 1' INT TERM HUP
+	for pids in "$gateway_pids" "$store_pids"; do
+		for pid in $pids; do kill "$pid" 2>/dev/null || true; done
+		for pid in $pids; do wait "$pid" 2>/dev/null || true; done
+	done
 	exit "${1:-0}"
 }
-trap 'stop 0' INT TERM
+trap 'stop 0' INT TERM HUP
 trap 'stop 1' EXIT
 
 start() { # name, roles, flags
 	name=$1
 	roles=$2
 	shift 2
-	"$bin" serve --node "$name" --roles "$roles" --data "$data/$name" "$@" >>"$data/$name.log" 2>&1 &
-	pids="$pids $!"
+	setsid "$bin" serve --node "$name" --roles "$roles" --data "$data/$name" "$@" >>"$data/$name.log" 2>&1 &
+	if [ "$roles" = gateway ]; then gateway_pids="$gateway_pids $!"; else store_pids="$store_pids $!"; fi
+	running="$running $name:$!"
 }
 
 i=1
@@ -104,6 +116,34 @@ while [ "$i" -le "$gateways" ]; do
 	i=$((i + 1))
 done
 echo "logs  $data/*.log"
-for pid in $pids; do
-	wait "$pid" || { echo "$0: a process has ended; see the logs" >&2; stop 1; }
+
+# ready: the first gateway serves, and it is this cluster's.
+ready() {
+	answer=$(MINIKV_ACCESS_KEY=$MINIKV_ROOT_USER MINIKV_SECRET_KEY=$MINIKV_ROOT_PASSWORD \
+		"$bin" status --endpoint "http://$rest" 2>/dev/null) || [ $? -eq 8 ] || return 1
+	case "$answer" in *"
+g1 "*) ;; *) return 1 ;; esac
+}
+
+state=starting
+while [ -n "$running" ]; do
+	sleep 1 || true
+	left=''
+	for p in $running; do
+		if kill -0 "${p#*:}" 2>/dev/null; then
+			left="$left $p"
+			continue
+		fi
+		name=${p%:*}
+		echo "$0: $name has ended; the end of its log:" >&2
+		tail -n 1 "$data/$name.log" >&2
+		[ "$state" = ready ] || stop 1
+	done
+	running=$left
+	if [ "$state" = starting ] && ready; then
+		state=ready
+		echo ready
+	fi
 done
+echo "$0: all processes have ended" >&2
+exit 1

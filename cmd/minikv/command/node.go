@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"minikv/cmd/minikv/client"
+	"minikv/internal/config"
 	"minikv/internal/ops"
 )
 
@@ -17,12 +18,14 @@ func newNode(e *env) *cobra.Command {
 		Use: "node", Short: "List, drain and remove nodes",
 		Long: "Volumes register themselves when a node starts with --cluster or --join; what is done with them afterwards is decided here. NODE is\n" +
 			"the name of a node, for all of its volumes, or the number of one volume. Only root may.",
-		Args: noArgs,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(
-		nodeCommand(e, "list", "List volumes with their nodes, states and usage", "", func(ctx context.Context, cl *client.Client, _ *ops.NodeRequest) (*ops.NodeListAnswer, error) {
-			return ops.Call(ctx, cl, ops.NodeList, &ops.None{}, nil)
-		}),
+		nodeCommand(e, "list", "List volumes with their nodes, states and usage",
+			"List volumes with their nodes, states and usage. JOINING: shards that are being copied to the volume; KEPT: shards that have moved off\n"+
+				"it, whose bytes it still has for readers; MISSING: replicas that are to be made on it; WEIGHT: its share of all shards.", func(ctx context.Context, cl *client.Client, _ *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+				return ops.Call(ctx, cl, ops.NodeList, &ops.None{}, nil)
+			}),
 		nodeCommand(e, "add NODE", "Take a node that was drained, lost or removed in again",
 			"Take a node that was drained, lost or removed in again. New nodes need no such thing: they are in as soon as they have started. What is\n"+
 				"added gets shards when volumes are drained or lost, and by minikv rebalance start.", nodeChange(ops.NodeAdd)),
@@ -44,7 +47,7 @@ func nodeChange(op ops.Op[ops.NodeRequest, ops.NodeListAnswer]) func(context.Con
 func nodeCommand(e *env, use, short, long string, do func(context.Context, *client.Client, *ops.NodeRequest) (*ops.NodeListAnswer, error)) *cobra.Command {
 	var conn connection
 	var r ops.NodeRequest
-	c := &cobra.Command{Use: use, Short: short, Long: long + exitHelp, Args: noArgs}
+	c := &cobra.Command{Use: use, Short: short, Long: long + "\n" + exitHelp, Args: noArgs}
 	if strings.HasSuffix(use, " NODE") {
 		c.Args = oneArg("node")
 	}
@@ -91,7 +94,7 @@ func newRebalance(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "rebalance", Short: "Spread shards over volumes, and watch and bound what moves",
 		Long: "Shards move off drained and lost volumes by themselves. A new volume gets shards when rebalance start asks for it. Only root may.",
-		Args: noArgs,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var limit ops.RebalanceLimitRequest
 	none := func(op ops.Op[ops.None, ops.RebalanceAnswer]) rebalanceCall {
@@ -104,10 +107,12 @@ func newRebalance(e *env) *cobra.Command {
 		rebalanceCommand(e, "pause", "Stop all moves, those off drained and lost volumes too, until resume", none(ops.RebalancePause)),
 		rebalanceCommand(e, "resume", "Let moves go on", none(ops.RebalanceResume)),
 		rebalanceCommand(e, "status", "Show how far moves are", none(ops.RebalanceStatus)),
-		rebalanceCommand(e, "limit BYTES", "Bound what moves copy in a second, all together, in bytes; 0: the default", func(ctx context.Context, cl *client.Client, args []string) (*ops.RebalanceAnswer, error) {
-			if _, err := fmt.Sscanf(args[0], "%d", &limit.BytesPerSecond); err != nil || fmt.Sprint(limit.BytesPerSecond) != args[0] {
-				return nil, usagef("%q is not a number of bytes", args[0])
+		rebalanceCommand(e, "limit BYTES", "Bound what moves copy in a second, all together, in bytes (64MiB); 0: the default", func(ctx context.Context, cl *client.Client, args []string) (*ops.RebalanceAnswer, error) {
+			n, err := config.ParseSize(args[0])
+			if err != nil {
+				return nil, usagef("%q is not a number of bytes; allowed: 0, or a size such as 64MiB", args[0])
 			}
+			limit.BytesPerSecond = uint64(n)
 			return ops.Call(ctx, cl, ops.RebalanceLimit, &limit, nil)
 		}),
 	)

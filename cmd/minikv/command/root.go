@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,9 @@ func Main(args []string) int {
 	err := root.ExecuteContext(ctx)
 	if err != nil {
 		fmt.Fprintln(e.err, "minikv:", err)
+		if h := hint(err); h != "" {
+			fmt.Fprintln(e.err, "minikv:", h)
+		}
 	}
 	return exitCode(err)
 }
@@ -108,6 +112,14 @@ func newVersion(e *env) *cobra.Command {
 }
 
 func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && cmd.HasSubCommands() {
+		similar := ""
+		cmd.SuggestionsMinimumDistance = 2
+		if names := cmd.SuggestionsFor(args[0]); len(names) > 0 {
+			similar = "; did you mean " + strings.Join(names, " or ") + "?"
+		}
+		return usagef("unknown command %q%s; see %s --help", args[0], similar, cmd.CommandPath())
+	}
 	if len(args) > 0 {
 		return usagef("%s: unknown argument %q; see minikv %s--help", cmd.CommandPath(), args[0], subcommand(cmd))
 	}
@@ -126,6 +138,22 @@ func oneKey(cmd *cobra.Command, args []string) error {
 		return usagef("%s takes one key; see minikv %s --help", cmd.CommandPath(), cmd.Name())
 	}
 	return nil
+}
+
+// hint is what the caller may do about an error whose text cannot know it; empty for most.
+func hint(err error) string {
+	var answer *client.Error
+	switch {
+	case checkFailed(err): // of an S3 server, perhaps another's
+		return ""
+	case errors.As(err, &answer) && answer.Status == 401:
+		return "set MINIKV_ACCESS_KEY and MINIKV_SECRET_KEY; for a server on this machine, --data DIR names where root's are kept"
+	case errors.As(err, &answer) && answer.Status < 500 && strings.HasPrefix(answer.Message, "The server answered"):
+		return "that is no answer of minikv's REST API: is --endpoint its port (by default 5000), and not that of S3 (9000)?"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: is minikv serve running, and --endpoint (MINIKV_ENDPOINT) its REST address?"
+	}
+	return ""
 }
 
 // exitCode finds the code of an error.
