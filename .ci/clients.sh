@@ -21,7 +21,7 @@ S3_OTHER=$S3
 
 start() {
   if [ -n "$CLUSTER" ]; then
-    MINIKV_DATA=$work/data MINIKV_BIN=$BIN MINIKV_S3=$S3_ADDR MINIKV_REST=$REST_ADDR setsid deploy/serve.sh 3 3 2 >>"$work/server.log" 2>&1 &
+    MINIKV_DATA=$work/data MINIKV_BIN=$BIN MINIKV_S3=$S3_ADDR MINIKV_REST=$REST_ADDR deploy/serve.sh 3 3 2 >>"$work/server.log" 2>&1 &
   else
     "$BIN" serve --data "$work/data" --s3 $S3_ADDR --rest $REST_ADDR >>"$work/server.log" 2>&1 &
   fi
@@ -36,7 +36,8 @@ start() {
 # kill -9, of all processes of a cluster at once.
 stop() {
   [ -n "$server" ] || return 0
-  if [ -n "$CLUSTER" ]; then kill -9 -- "-$server" 2>/dev/null || :; else kill -9 "$server" 2>/dev/null || :; fi
+  kill -9 "$server" 2>/dev/null || :
+  [ -z "$CLUSTER" ] || pkill -9 -f -- "--data $work/data/" || :
   wait "$server" 2>/dev/null || :
   server=
 }
