@@ -37,7 +37,10 @@ start() {
 stop() {
   [ -n "$server" ] || return 0
   kill -9 "$server" 2>/dev/null || :
-  [ -z "$CLUSTER" ] || pkill -9 -f -- "--data $work/data/" || :
+  if [ -n "$CLUSTER" ]; then
+    pkill -9 -f -- "--data $work/data/" || :
+    while pgrep -f -- "--data $work/data/" >/dev/null; do sleep 0.05; done
+  fi
   wait "$server" 2>/dev/null || :
   server=
 }

@@ -82,7 +82,7 @@ func Restore(fs vfs.FS, dir string, r io.Reader) (*Restored, error) {
 	id := make([]byte, 16)
 	rand.Read(id)
 	at, err := consensus.Restore(fs, dir, in, kv.Options{}, func(db *kv.DB) error {
-		return meta.Rebase(db, id, time.Now())
+		return meta.Rebase(db, id, time.Now().Unix()/60)
 	})
 	if err != nil {
 		return nil, errs.Wrap(op, err)

@@ -1,8 +1,6 @@
 package meta
 
 import (
-	"time"
-
 	"google.golang.org/protobuf/proto"
 
 	"minikv/coordinator/kv"
@@ -20,8 +18,8 @@ const rebaseMax = 1 << 30
 // firstEpoch is where a restored cluster begins. The same backup, or an older one, may have been restored before, and the volumes have seen
 // that cluster's epochs, which began no lower than the minutes since 1970 at that time, and tick each hour. So this one begins no lower
 // than the minutes by now. A clock that is wrong leaves RebaseEpochs.
-func firstEpoch(backup uint64, now time.Time) uint64 {
-	if minutes := now.Unix() / 60; minutes > 0 && minutes < rebaseMax {
+func firstEpoch(backup uint64, minutes int64) uint64 {
+	if minutes > 0 && minutes < rebaseMax {
 		return max(backup+RebaseEpochs, uint64(minutes))
 	}
 	return backup + RebaseEpochs
@@ -29,8 +27,9 @@ func firstEpoch(backup uint64, now time.Time) uint64 {
 
 // Rebase makes the rows of db those of another cluster that begins where this one stood. A backup is the state of then, and what came
 // after it is another history: coordinators, requests on their way and shard tables of the old one must never be taken for the
-// restored one's. So it has a new id, no sessions, and epochs above all that were ever used. The applied index stays.
-func Rebase(db *kv.DB, id []byte, now time.Time) error {
+// restored one's. So it has a new id, no sessions, and epochs above all that were ever used. The applied index stays. minutes are those
+// since 1970, now.
+func Rebase(db *kv.DB, id []byte, minutes int64) error {
 	const op = "meta.Rebase"
 	c := new(metapb.ClusterRow)
 	found, err := load(db, clusterKey, c)
@@ -41,7 +40,7 @@ func Rebase(db *kv.DB, id []byte, now time.Time) error {
 		return errs.E(op, errs.Invalid, "there is no cluster in it")
 	}
 	b := db.NewBatch()
-	ahead := firstEpoch(c.Epoch, now) - c.Epoch
+	ahead := firstEpoch(c.Epoch, minutes) - c.Epoch
 	c.Id, c.Epoch = id, c.Epoch+ahead
 	if err = putRow(b, clusterKey, c); err == nil {
 		err = rebaseShards(db, b, ahead)

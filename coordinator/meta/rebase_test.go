@@ -12,7 +12,7 @@ import (
 // restoredAt is a cluster as it is restored from one and the same backup.
 func restoredAt(t *testing.T, now time.Time) *harness {
 	h := newHarness(t, 3)
-	require.NoError(t, Rebase(h.db, make([]byte, idLen), now))
+	require.NoError(t, Rebase(h.db, make([]byte, idLen), now.Unix()/60))
 	h.reopen()
 	return h
 }

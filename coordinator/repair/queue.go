@@ -175,9 +175,9 @@ func (q *Queue) look(ctx context.Context, wg *sync.WaitGroup) error {
 	if len(found) == 0 {
 		return nil
 	}
-	err := q.begin(ctx, wg, found)
-	if full {
-		q.Nudge(false) // for the others
+	begun, err := q.begin(ctx, wg, found)
+	if full && begun > 0 {
+		q.Nudge(false) // for the others; rows that only wait would have it look without end
 	}
 	return err
 }
@@ -252,18 +252,18 @@ func (q *Queue) turn(page *metapb.MissingAnswer) bool {
 	return true
 }
 
-// begin sorts out rows that mean nothing any more (R1) and works for each volume beside the others.
-func (q *Queue) begin(ctx context.Context, wg *sync.WaitGroup, found map[uint32][]*metapb.MissingRow) error {
+// begin sorts out rows that mean nothing any more (R1) and works for each volume beside the others. It says for how many.
+func (q *Queue) begin(ctx context.Context, wg *sync.WaitGroup, found map[uint32][]*metapb.MissingRow) (int, error) {
 	var all []*metapb.MissingRow
 	for _, rows := range found {
 		all = append(all, rows...)
 	}
 	t, jobs, dead, err := q.jobs(ctx, all)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if err := q.clear(ctx, dead); err != nil {
-		return err
+		return 0, err
 	}
 	q.mu.Lock()
 	q.stats.Cleared += int64(len(dead))
@@ -280,7 +280,7 @@ func (q *Queue) begin(ctx context.Context, wg *sync.WaitGroup, found map[uint32]
 			q.Nudge(false)
 		})
 	}
-	return nil
+	return len(jobs), nil
 }
 
 // clearMax is how many rows one entry clears.

@@ -236,11 +236,12 @@ func (q *Queue) lost(j *job, err error) {
 	r := replicaOf(j.row)
 	q.mu.Lock()
 	_, known := q.stuck[r]
-	if known || len(q.stuck) < stuckMax {
+	remembered := known || len(q.stuck) < stuckMax
+	if remembered {
 		q.stuck[r] = q.cfg.Clock.Now().Add(stuckWait)
 	}
 	q.mu.Unlock()
-	if !known {
+	if !known && remembered { // of those beyond the bound nobody is told at every attempt
 		q.cfg.Log.Error("a replica cannot be repaired: no volume gave good bytes, or it refuses them", zap.Stringer("blob", r.blob), zap.Uint32("volume", r.volume),
 			zap.Time("since", time.UnixMilli(j.row.SinceMs)), zap.Error(err))
 	}
