@@ -153,6 +153,22 @@ func TestQueueWithoutSources(t *testing.T) {
 	})
 }
 
+// TestQueueOfWaitingRows: more rows of one volume than are read for it at once, all of which wait, do not have the queue look again and again
+// (time would stand still here).
+func TestQueueOfWaitingRows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(1, 1)
+		for n := range targetRows + 50 {
+			c.lose(c.put(1+n, 9).Blob(2), 1, object.Missing, true)
+		}
+		q, stop := c.start(t, 0)
+		defer stop()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.GreaterOrEqual(t, q.Stats().Lost, targetRows)
+	})
+}
+
 // TestQueueAsksStrangers: what no replica has is looked for on all other volumes, some at a time: one may have it of an earlier move.
 func TestQueueAsksStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
