@@ -26,12 +26,12 @@ start() {
     "$BIN" serve --data "$work/data" --s3 $S3_ADDR --rest $REST_ADDR >>"$work/server.log" 2>&1 &
   fi
   server=$!
-  for _ in $(seq 300); do
+  for _ in $(seq 1200); do
     curl -fs "$REST/health/ready" >/dev/null 2>&1 && { [ -z "$CLUSTER" ] || curl -fs http://127.0.0.1:15001/health/ready >/dev/null 2>&1; } && return 0
     kill -0 $server 2>/dev/null || break
     sleep 0.05
   done
-  echo "the server did not get ready"; tail -30 "$work/server.log" "$work"/data/*.log; exit 1
+  echo "the server did not get ready"; tail -n 30 "$work/server.log"; tail -q -n 3 "$work"/data/*.log; exit 1
 }
 # kill -9, of all processes of a cluster at once.
 stop() {

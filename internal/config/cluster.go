@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -121,24 +120,6 @@ func (c *Config) validateCluster() error {
 		return fmt.Errorf("rpc-advertise: set, and cluster lists node %q; allowed: its address there is the one that others reach", c.Node)
 	case c.Has(RoleGateway) && c.RootUser == "" && !c.Dev:
 		return errors.New("root-user and root-password: not set; allowed in a cluster: the same ones on every gateway")
-	}
-	return c.validateReach()
-}
-
-// rpcDefault is where a node listens that does not say where.
-const rpcDefault = "127.0.0.1:5001"
-
-// validateReach refuses a coordinator or volume that joins others elsewhere and tells them an address at which only its own machine
-// reaches it. Nobody calls a gateway.
-func (c *Config) validateReach() error {
-	own := cmp.Or(c.RPCAdvertise, c.RPC, rpcDefault)
-	if len(c.Join) == 0 || !c.Has(RoleCoordinator) && !c.Has(RoleVolume) || !LoopbackAddress(own) {
-		return nil
-	}
-	for _, j := range c.Join {
-		if !LoopbackAddress(j) {
-			return fmt.Errorf("rpc: %q, which the nodes at %s can't call; allowed: an address of this machine that they reach, or one as rpc-advertise", own, j)
-		}
 	}
 	return nil
 }

@@ -56,7 +56,6 @@ func TestClusterRefusals(t *testing.T) {
 		"a peer twice":                   {member("--cluster", "n1=10.0.0.1:5001,n1=10.0.0.2:5001"), "cluster"},
 		"an address twice":               {member("--cluster", "n1=10.0.0.1:5001,n2=10.0.0.1:5001"), "cluster"},
 		"an address that nobody reaches": {member("--cluster", "n1=0.0.0.0:5001,n2=10.0.0.2:5001"), "cluster"},
-		"joined from loopback":           {[]string{"--node", "v1", "--join", "h1:5001", "--roles", "volume"}, "rpc: \"127.0.0.1:5001\", which the nodes at h1:5001 can't call"},
 		"a role that is none":            {member("--roles", "gateway,leader"), "roles"},
 		"no role":                        {member("--roles", ""), "roles"},
 		"too many replicas":              {member("--replication", "8"), "replication"},
