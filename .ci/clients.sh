@@ -38,8 +38,14 @@ stop() {
   [ -n "$server" ] || return 0
   kill -9 "$server" 2>/dev/null || :
   if [ -n "$CLUSTER" ]; then
-    pkill -9 -f -- "--data $work/data/" || :
-    while pgrep -f -- "--data $work/data/" >/dev/null; do sleep 0.05; done
+    local pid pids
+    pids=$(pgrep -f -- "--data $work/data/" || :)
+    # shellcheck disable=SC2086
+    kill -9 $pids 2>/dev/null || :
+    # Not children of this script. Their locks and ports are free when they are gone or only to be buried.
+    for pid in $pids; do
+      while grep -qs '^State:' "/proc/$pid/status" && ! grep -qs '^State:.*Z' "/proc/$pid/status"; do sleep 0.02; done
+    done
   fi
   wait "$server" 2>/dev/null || :
   server=
