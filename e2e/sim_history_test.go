@@ -24,7 +24,7 @@ const (
 	simPerCluster = 10 // histories of one cluster
 	simClients    = 6
 	simKeys       = 4
-	simOps        = 14 // of a client in one history
+	simOps        = 10 // of a client in one history
 	simAttempts   = 20
 
 	simPatience = 2 * time.Second // of a client
