@@ -135,6 +135,15 @@ func (p *Peer) Addr() string { return p.addr }
 // Open says that the peer has not answered of late: calls fail at once.
 func (p *Peer) Open() bool { return p.circuit.open() }
 
+// distrust is the error of a call that was not sent if the last handshake ended in distrust, else nil: a wrong secret or certificate is
+// named, also while the peer is left alone.
+func (p *Peer) distrust(method string) error {
+	if why := p.refused.Load(); why != nil && *why != nil {
+		return errs.WrapKind(opOf(method)+" "+p.addr, errs.AccessDenied, *why)
+	}
+	return nil
+}
+
 // call is one call on its way.
 type call struct {
 	p      *Peer
@@ -153,6 +162,9 @@ func (p *Peer) start(ctx context.Context, method string, d *grpc.StreamDesc) (*c
 		return nil, errs.Wrap(opOf(method), err)
 	}
 	if !p.circuit.allow() {
+		if why := p.distrust(method); why != nil {
+			return nil, why
+		}
 		return nil, errs.E(opOf(method)+" "+p.addr, errs.Unavailable, "the peer has not answered of late")
 	}
 	if _, ok := ctx.Deadline(); ok {
@@ -182,9 +194,10 @@ func (c *call) finish(err error) (remote, error) {
 	c.p.circuit.done(c.outcome(r))
 	c.cancel()
 	// What was sent went over an earlier connection, to whom it was meant for.
-	if why := c.p.refused.Load(); !c.sent && !r.ran && r.kind == errs.Unavailable && why != nil && *why != nil {
-		r.kind = errs.AccessDenied
-		out = errs.WrapKind(opOf(c.method)+" "+c.p.addr, errs.AccessDenied, *why)
+	if !c.sent && !r.ran && r.kind == errs.Unavailable {
+		if why := c.p.distrust(c.method); why != nil {
+			r.kind, out = errs.AccessDenied, why
+		}
 	}
 	if c.p.observe != nil {
 		c.p.observe(c.p.addr, c.method, time.Since(c.began), out)
