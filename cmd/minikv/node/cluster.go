@@ -351,7 +351,7 @@ func (c *cluster) Close() error {
 
 // handlers are those of the operations of internal/ops; each topic gives its own.
 func (c *cluster) handlers() ops.Table {
-	all := slices.Concat(statusOps(c, c.cfg), nodeOps(c.coord), repairOps(c.coord, c.care()))
+	all := slices.Concat(statusOps(c, c.cfg), nodeOps(c.coord, c), repairOps(c.coord, c.care()))
 	if c.coord != nil {
 		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
 		all = append(all, backupOps(c.coord)...)

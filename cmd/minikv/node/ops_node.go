@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"slices"
@@ -16,12 +17,12 @@ import (
 	"minikv/proto/metapb"
 )
 
-// nodeOps are the operations on nodes and moves; coord leads while they run.
-func nodeOps(coord *coordinator.Coordinator) []ops.Handler {
+// nodeOps are the operations on nodes and moves; coord leads while they run, and v sees the volumes.
+func nodeOps(coord *coordinator.Coordinator, v viewer) []ops.Handler {
 	if coord == nil {
 		return nil
 	}
-	n := nodeOperator{coord}
+	n := nodeOperator{coord, v}
 	change := func(f func(context.Context, *ops.NodeRequest) error) func(context.Context, *ops.NodeRequest, ops.Progress) (*ops.NodeListAnswer, error) {
 		return func(ctx context.Context, r *ops.NodeRequest, _ ops.Progress) (*ops.NodeListAnswer, error) {
 			if err := f(ctx, r); err != nil {
@@ -52,7 +53,10 @@ func nodeOps(coord *coordinator.Coordinator) []ops.Handler {
 	}
 }
 
-type nodeOperator struct{ coord *coordinator.Coordinator }
+type nodeOperator struct {
+	coord *coordinator.Coordinator
+	view  viewer
+}
 
 func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 	all, err := n.coord.Volumes(ctx)
@@ -68,7 +72,7 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 	a := &ops.NodeListAnswer{Volumes: []ops.NodeVolume{}}
 	for _, v := range all {
 		x := ops.NodeVolume{
-			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: v.Row.Node, Zone: v.Row.Zone, Address: v.Row.Address,
+			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: cmp.Or(v.Row.Node, alone), Zone: v.Row.Zone, Address: v.Row.Address,
 			State: meta.VolumeStateText(v.Row.State), Health: string(v.Health), SilentMs: v.Silent.Milliseconds(), Shards: v.Shards,
 			Joining: v.Joining, Kept: v.Kept, Capacity: v.Row.Capacity, Missing: v.Missing,
 		}
@@ -77,6 +81,8 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 		}
 		if v.Last != nil {
 			x.Free, x.Used, x.Blobs, x.Full = v.Last.DiskFree, v.Last.Used, v.Last.Blobs, v.Last.Full
+		} else if st, err := n.view.volumeStats(ctx, v.Row.Number); err == nil { // in a process alone volumes tell nobody
+			x.Free, x.Used, x.Blobs, x.Full = st.DiskFree, st.SegmentBytes, st.Blobs, st.Full
 		}
 		a.Volumes = append(a.Volumes, x)
 	}

@@ -159,7 +159,7 @@ func (s *storage) operations() ops.Caller {
 	return &operator{coord: s.coord, table: ops.NewTable(slices.Concat(
 		statusOps(s, s.cfg),
 		raftGroup{coord: s.coord, cfg: s.cfg}.handlers(),
-		nodeOps(s.coord),
+		nodeOps(s.coord, s),
 		backupOps(s.coord),
 		repairOps(s.coord, care{here: &careHere{volumePart: s.volume}}),
 	)...)}
