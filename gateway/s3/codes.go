@@ -149,7 +149,7 @@ var codes = map[Code]codeInfo{
 	CodeRequestTimeTooSkewed:                           {403, "The difference between the request time and the current time is too large."},
 	CodeRequestTimeout:                                 {400, "Your socket connection to the server was not read from or written to within the timeout period. Idle connections will be closed."},
 	CodeServerSideEncryptionConfigurationNotFoundError: {404, "The server side encryption configuration was not found"},
-	CodeServiceUnavailable:                             {503, "Service is unable to handle request. Reduce your request rate and try again."},
+	CodeServiceUnavailable:                             {503, "Service is unable to handle request. Try again."},
 	CodeSignatureDoesNotMatch:                          {403, "The request signature that the server calculated does not match the signature that you provided. Check your secret access key and signing method."},
 	CodeSlowDown:                                       {503, "Please reduce your request rate."},
 	CodeXAmzContentSHA256Mismatch:                      {400, "The provided 'x-amz-content-sha256' header does not match what was computed."},
