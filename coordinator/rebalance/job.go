@@ -46,6 +46,16 @@ type listed struct {
 
 var errPaused = errs.E("rebalance.job", errs.Unavailable, "moves are paused")
 
+// stopped is errPaused when moves are paused.
+func (m *Mover) stopped() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.paused {
+		return errPaused
+	}
+	return nil
+}
+
 // run does all of the move; after an error it can be done again, by any leader.
 func (j *job) run(ctx context.Context) error {
 	j.enter("waiting for the epoch")
@@ -230,7 +240,7 @@ func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch 
 	if len(wants) == 0 {
 		return nil
 	}
-	if err := j.m.await(ctx, size); err != nil {
+	if err := j.m.pace.Wait(ctx, size, j.m.stopped); err != nil {
 		return err
 	}
 	fctx, cancel := context.WithTimeout(ctx, fetchTimeout)

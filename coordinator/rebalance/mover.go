@@ -2,6 +2,7 @@ package rebalance
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/coordinator/meta"
+	"minikv/coordinator/pace"
 	"minikv/coordinator/txn"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -51,7 +53,7 @@ type Mover struct {
 	v   Volumes
 	cfg Config
 
-	pace pace
+	pace *pace.Pace
 	wake chan struct{}
 	wg   sync.WaitGroup // jobs
 
@@ -76,7 +78,7 @@ func New(m txn.Metadata, v Volumes, cfg Config) *Mover {
 		cfg.MovesMax = movesMaxDefault
 	}
 	return &Mover{
-		m: m, v: v, cfg: cfg, wake: make(chan struct{}, 1), jobs: map[uint32]*job{}, retry: map[uint32]time.Time{},
+		m: m, v: v, cfg: cfg, pace: pace.New(cfg.Clock, BytesPerSecondDefault), wake: make(chan struct{}, 1), jobs: map[uint32]*job{}, retry: map[uint32]time.Time{},
 	}
 }
 
@@ -127,7 +129,7 @@ func (m *Mover) settings(r *metapb.RebalanceRow) {
 	if limit == 0 {
 		limit = BytesPerSecondDefault
 	}
-	m.pace.set(limit)
+	m.pace.Set(int64(min(limit, math.MaxInt64)))
 	m.mu.Lock()
 	m.paused = r.GetPaused()
 	m.mu.Unlock()

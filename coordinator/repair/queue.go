@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"minikv/coordinator/pace"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
@@ -44,7 +45,7 @@ type Config struct {
 // Queue copies replicas to the volumes that lack them, as long as Run runs. Its methods may be called concurrently.
 type Queue struct {
 	cfg   Config
-	pace  pace
+	pace  *pace.Pace
 	slots chan struct{} // for batches
 	wake  chan struct{}
 
@@ -88,7 +89,7 @@ type Stats struct {
 // NewQueue makes a queue; Run runs it.
 func NewQueue(cfg Config) *Queue {
 	return &Queue{
-		cfg: cfg, pace: pace{rate: cfg.Rate, clock: cfg.Clock}, slots: make(chan struct{}, parallelMax), wake: make(chan struct{}, 1),
+		cfg: cfg, pace: pace.New(cfg.Clock, cfg.Rate), slots: make(chan struct{}, parallelMax), wake: make(chan struct{}, 1),
 		away: map[uint32]*standing{}, busy: map[uint32]bool{}, stuck: map[replica]time.Time{},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"minikv/coordinator/meta"
+	"minikv/coordinator/pace"
 	"minikv/internal/digest"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -62,7 +63,7 @@ type Verifier struct {
 	o        VerifyOptions
 	problem  func(Problem) error
 	progress func(Verified) error
-	pace     pace
+	pace     *pace.Pace
 	did      Verified
 }
 
@@ -71,7 +72,7 @@ type Verifier struct {
 func (v *Verifier) Verify(ctx context.Context, o VerifyOptions, problem func(Problem) error, progress func(Verified) error) (Verified, error) {
 	const op = "repair.Verify"
 	v.o, v.problem, v.progress, v.did = o, problem, progress, Verified{}
-	v.pace = pace{rate: o.Rate, clock: v.Clock}
+	v.pace = pace.New(v.Clock, o.Rate)
 	for _, phase := range []struct {
 		name string
 		run  func(context.Context) error
@@ -134,7 +135,7 @@ func (v *Verifier) sum(ctx context.Context, s *metapb.WholeSum) error {
 		return v.wrongSum(s, err.Error())
 	}
 	for id, length := range blobsOf(s.Run) {
-		if err := v.pace.wait(ctx, int64(length)); err != nil {
+		if err := v.pace.Wait(ctx, int64(length), nil); err != nil {
 			return err
 		}
 		sum, ok := v.blobSum(ctx, t, id, length, algorithm)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"minikv/coordinator/meta"
+	"minikv/coordinator/pace"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
@@ -54,7 +55,7 @@ type Walker struct {
 	Rate     int64 // bytes per second of a deep walk; 0 or less: no limit
 
 	scope    Scope
-	pace     pace
+	pace     *pace.Pace
 	found    func([]Finding) error
 	progress func(Walked) error
 	silent   map[uint32]int // failures in a row
@@ -66,7 +67,7 @@ type Walker struct {
 func (w *Walker) Walk(ctx context.Context, s Scope, found func([]Finding) error, progress func(Walked) error) (Walked, error) {
 	const op = "repair.Walk"
 	w.scope, w.found, w.progress = s, found, progress
-	w.pace = pace{rate: w.Rate, clock: w.Clock}
+	w.pace = pace.New(w.Clock, w.Rate)
 	w.silent, w.did = map[uint32]int{}, Walked{}
 	q := &metapb.RunsQuery{Limit: walkRuns, Blobs: walkBlobs, Epoch: s.Epoch}
 	for {
@@ -191,7 +192,7 @@ func (w *Walker) askOne(ctx context.Context, at *metapb.VolumeRow, e *expected) 
 			bytes += int64(e.lengths[to])
 			to++
 		}
-		if w.scope.Deep && w.pace.wait(ctx, bytes) != nil {
+		if w.scope.Deep && w.pace.Wait(ctx, bytes, nil) != nil {
 			return false
 		}
 		call, cancel := context.WithTimeout(ctx, checkMax)

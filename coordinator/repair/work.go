@@ -106,7 +106,7 @@ func (q *Queue) batch(ctx context.Context, t *topology, to *metapb.VolumeRow, jo
 	case <-ctx.Done():
 		return false
 	}
-	if q.pace.wait(ctx, bytes) != nil {
+	if q.pace.Wait(ctx, bytes, nil) != nil {
 		return false
 	}
 	wants := make([]object.Want, len(jobs))
