@@ -103,6 +103,9 @@ func backupTo(name string, fetch func(io.Writer) error) (h backup.Header, size u
 	if err == nil {
 		err = os.Rename(f.Name(), name)
 	}
+	if err == nil {
+		err = vfs.SyncDir(vfs.OS(), filepath.Dir(name)) // or a power cut takes the name
+	}
 	return h, size, err
 }
 
