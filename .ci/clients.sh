@@ -42,9 +42,10 @@ stop() {
     pids=$(pgrep -f -- "--data $work/data/" || :)
     # shellcheck disable=SC2086
     kill -9 $pids 2>/dev/null || :
-    # Not children of this script. Their locks and ports are free when they are gone or only to be buried.
+    # Not children of this script. Their locks and ports are free when they are gone, or to be buried and without further threads.
     for pid in $pids; do
-      while grep -qs '^State:' "/proc/$pid/status" && ! grep -qs '^State:.*Z' "/proc/$pid/status"; do sleep 0.02; done
+      until [ "$(awk '/^State:/ {s = $2} /^Threads:/ {t = $2} END {print s t}' "/proc/$pid/status" 2>/dev/null)" = Z1 ] ||
+        ! [ -e "/proc/$pid" ]; do sleep 0.02; done
     done
   fi
   wait "$server" 2>/dev/null || :

@@ -17,11 +17,20 @@ const LockName = "LOCK"
 var errHeld = errors.New("held")
 
 // LockDir takes the folder for this process. A folder in use is refused with errs.Conflict and the holder's process id, host
-// and start time. Closing gives it back; so does the end of the process, however it ends.
+// and start time. Closing gives it back; so does the end of the process, however it ends: a holder that is being killed is waited
+// for, 10 s at most, since the kernel gives its lock back only after its memory.
 func LockDir(fs FS, dir string) (io.Closer, error) {
 	const op = "vfs.LockDir"
 	name := fs.PathJoin(dir, LockName)
 	f, held, err := lockOS(fs, name)
+	// Twice: between taking its signal and beginning to exit a process looks alive.
+	for alive, end := 0, time.Now().Add(dyingPatience); errors.Is(err, errHeld) && alive < 2 && time.Now().Before(end); {
+		if alive++; holderDying(fs, name) {
+			alive = 0
+		}
+		time.Sleep(dyingPoll)
+		f, held, err = lockOS(fs, name)
+	}
 	if errors.Is(err, errHeld) {
 		return nil, errs.E(op, errs.Conflict, "%s is in use by %s", dir, holder(fs, name))
 	}
@@ -44,6 +53,23 @@ func rewrite(f File, text string) error {
 	b := []byte(text + strings.Repeat("\n", max(0, lockTextLen-len(text))))
 	_, err := f.WriteAt(b, 0) // not synced: after a crash nobody holds it
 	return err
+}
+
+// How long the end of a holder that is being killed is waited for, and how often its lock is tried.
+const (
+	dyingPatience = 10 * time.Second
+	dyingPoll     = 5 * time.Millisecond
+)
+
+// holderDying tells whether the process that the lock file names is of this machine and about to end, or gone already.
+func holderDying(fs FS, name string) bool {
+	var pid int
+	var host string
+	if _, err := fmt.Sscanf(holder(fs, name), "process %d on %s since", &pid, &host); err != nil || pid <= 0 {
+		return false
+	}
+	own, err := os.Hostname()
+	return err == nil && host == own && pid != os.Getpid() && dying(pid)
 }
 
 func holder(fs FS, name string) string {
