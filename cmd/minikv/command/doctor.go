@@ -32,7 +32,8 @@ func newDoctorCAS(e *env) *cobra.Command {
 		Example: "  minikv doctor cas --endpoint http://127.0.0.1:9000\n  minikv doctor cas --endpoint http://a:9000 --endpoint http://b:9000 --duration 1m --generations 100000",
 		Long: "Check compare-and-swap on any S3 server, this one or another: in each generation all writers PUT the same key with If-Match of\n" +
 			"the version that is there (every tenth: with If-None-Match: * of a deleted key), at once. Exactly one may succeed, and what it\n" +
-			"wrote must stay. Writes without an answer may have happened, once. A bucket is made and removed unless --bucket names one.\n\n" +
+			"wrote must stay. Writes without an answer may have happened, once. First every endpoint must prove to be an S3 server of one store that\n" +
+			"can be written to; what is none (the REST port, a proxy) is not written to. A bucket is made and removed unless --bucket names one.\n\n" +
 			"Ends with 0 when all generations were as they should, with 1 when conditions are ignored or broken, with 5 when the check\n" +
 			"could not be made. Credentials: flags, else MINIKV_ACCESS_KEY and MINIKV_SECRET_KEY, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY,\n" +
 			"MINIKV_ROOT_USER and MINIKV_ROOT_PASSWORD.\n" + exitHelp,
@@ -101,6 +102,9 @@ func printCAS(e *env, r doctor.Report) error {
 	}
 	for _, v := range r.Violations {
 		fmt.Fprintln(e.out, v)
+	}
+	if r.Generations == 0 { // nothing to count: the error says it all
+		return nil
 	}
 	_, err := fmt.Fprintf(e.out, "%d generations of %d writers in %.1f s: %d writes succeeded, %d were refused, %d without an answer; %d violations\n",
 		r.Generations, r.Writers, r.Seconds, r.Succeeded, r.Refused, r.Unknown, len(r.Violations))

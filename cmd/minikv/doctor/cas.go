@@ -36,8 +36,21 @@ type Report struct {
 	Refused     int      `json:"refused"`   // because of their condition
 	Unknown     int      `json:"unknown"`   // without an answer that says whether they happened
 	Seconds     float64  `json:"seconds"`
+	Verdict     Verdict  `json:"verdict"`
+	Error       string   `json:"error,omitempty"` // why the verdict is not Sound
 	Violations  []string `json:"violations"`
 }
+
+// Verdict is the outcome in one word.
+type Verdict string
+
+// Verdicts. Sound takes at least one generation in which a writer succeeded; nothing found is not enough.
+const (
+	Sound      Verdict = "sound"
+	Broken     Verdict = "broken"
+	Ignored    Verdict = "ignored"
+	NotChecked Verdict = "not checked"
+)
 
 // Errors of CAS.
 var (
@@ -57,39 +70,70 @@ const (
 	createEvery   = 10 // one generation of so many begins with the key absent
 )
 
-// CAS runs generations of writers that all try to replace the same version, and looks whether exactly one succeeds and stays. Report
-// holds what was done also with an error.
+// CAS runs generations of writers that all try to replace the same version, and looks whether exactly one succeeds and stays. Before, it
+// makes sure that every endpoint is an S3 server of one store that it can write to. Report holds what was done also with an error.
 func CAS(ctx context.Context, cfg Config) (Report, error) {
 	c := &cas{cfg: cfg, report: Report{Writers: cfg.Writers, Violations: []string{}}, key: "minikv-doctor-" + random(), late: map[string]string{}}
-	made := cfg.Bucket == ""
-	if made {
-		c.cfg.Bucket = "minikv-doctor-" + random()
-	}
 	t := transport(cfg.TLS, cfg.Writers)
 	defer t.CloseIdleConnections()
-	for _, e := range cfg.Endpoints {
+	began := time.Now()
+	err := c.check(ctx, t)
+	c.report.Seconds = time.Since(began).Seconds()
+	c.conclude(err)
+	return c.report, err
+}
+
+func (c *cas) check(ctx context.Context, t http.RoundTripper) error {
+	if c.made = c.cfg.Bucket == ""; c.made {
+		c.cfg.Bucket = "minikv-doctor-" + random()
+	}
+	for _, e := range c.cfg.Endpoints {
 		s, err := newServer(e, c.cfg, t)
 		if err != nil {
-			return c.report, err
+			return err
 		}
 		c.servers = append(c.servers, s)
 	}
 	if len(c.servers) == 0 {
-		return c.report, errors.New("endpoint: none is given")
+		return errors.New("endpoint: none is given")
 	}
-	began := time.Now()
-	if made {
-		if a := c.servers[0].do(ctx, http.MethodPut, "", nil); !a.done() {
-			return c.report, fmt.Errorf("%w: the bucket %s can't be made: %s", ErrUnavailable, c.cfg.Bucket, a)
+	for _, s := range c.servers {
+		if err := c.speaksS3(ctx, s); err != nil {
+			return err
 		}
 	}
-	err := c.run(ctx)
-	c.report.Seconds = time.Since(began).Seconds()
-	c.clean(made)
-	if err == nil && len(c.report.Violations) > 0 {
-		err = ErrBroken
+	if c.made {
+		if a := c.servers[0].do(ctx, http.MethodPut, "", nil); !a.done() {
+			return fmt.Errorf("%w: the bucket %s can't be made: %s", ErrUnavailable, c.cfg.Bucket, a)
+		}
 	}
-	return c.report, err
+	defer c.clean(c.made)
+	if err := c.run(ctx); err != nil {
+		return err
+	}
+	switch {
+	case len(c.report.Violations) > 0:
+		return ErrBroken
+	case c.report.Generations == 0 || c.report.Succeeded == 0:
+		return fmt.Errorf("%w: %d generations ended in time, and %d writes succeeded", ErrUnavailable, c.report.Generations, c.report.Succeeded)
+	}
+	return nil
+}
+
+// conclude writes the verdict into the report.
+func (c *cas) conclude(err error) {
+	switch {
+	case err == nil:
+		c.report.Verdict = Sound
+		return
+	case errors.Is(err, ErrIgnored):
+		c.report.Verdict = Ignored
+	case errors.Is(err, ErrBroken) || len(c.report.Violations) > 0:
+		c.report.Verdict = Broken
+	default:
+		c.report.Verdict = NotChecked
+	}
+	c.report.Error = err.Error()
 }
 
 func random() string {
@@ -101,6 +145,7 @@ func random() string {
 type cas struct {
 	cfg     Config
 	servers []*server
+	made    bool // the bucket
 	key     string
 	report  Report
 	late    map[string]string // bodies of writes without an answer, and the version that they were to replace
@@ -141,7 +186,7 @@ func (c *cas) run(ctx context.Context) error {
 		}
 		if version = next; !moved {
 			if stalled++; stalled > stalledMax {
-				return fmt.Errorf("%w: in %d rounds nothing was acknowledged; the last answer was %s", ErrUnavailable, stalled, c.read(ctx, 0))
+				return fmt.Errorf("%w: in %d rounds nothing was acknowledged; the last answer was %s", ErrUnavailable, stalled, c.read(ctx, 0, 1))
 			}
 			continue
 		}
@@ -152,33 +197,6 @@ func (c *cas) run(ctx context.Context) error {
 		}
 	}
 	return ctx.Err()
-}
-
-// probe makes the key and looks whether false conditions are refused at all. It gives the key's ETag.
-func (c *cas) probe(ctx context.Context) (etag string, err error) {
-	s := c.servers[0]
-	first := s.do(ctx, http.MethodPut, c.key, []byte("first"), "If-None-Match", "*")
-	if !first.done() {
-		return "", fmt.Errorf("%w: PUT with If-None-Match: * of a new key answers %s", ErrUnavailable, first)
-	}
-	ignored := []string{}
-	for _, condition := range [][2]string{{"If-None-Match", "*"}, {"If-Match", `"00000000000000000000000000000000"`}} {
-		a := s.do(ctx, http.MethodPut, c.key, []byte("second"), condition[0], condition[1])
-		switch {
-		case a.done():
-			ignored = append(ignored, condition[0])
-		case !a.refused():
-			return "", fmt.Errorf("%w: PUT with a false %s answers %s", ErrUnavailable, condition[0], a)
-		}
-	}
-	if len(ignored) > 0 {
-		return "", fmt.Errorf("%w (%v was false, and the write was taken)", ErrIgnored, ignored)
-	}
-	a := c.read(ctx, 0)
-	if !a.done() || string(a.body) != "first" {
-		return "", fmt.Errorf("%w: the key was written and reads as %s", ErrUnavailable, a)
-	}
-	return a.etag, nil
 }
 
 // remove deletes the key, so that the next generation begins with none: "".
@@ -193,10 +211,10 @@ func (c *cas) remove(ctx context.Context) (string, error) {
 	return "", fmt.Errorf("%w: the key can't be deleted", ErrUnavailable)
 }
 
-// read reads the key until there is an answer, at another endpoint each time.
-func (c *cas) read(ctx context.Context, from int) (a answer) {
+// read reads the key until there is an answer, first at endpoint from, then at the one step further each time.
+func (c *cas) read(ctx context.Context, from, step int) (a answer) {
 	for i := range readsMax {
-		a = c.at(from+i).do(ctx, http.MethodGet, c.key, nil)
+		a = c.at(from+i*step).do(ctx, http.MethodGet, c.key, nil)
 		if a.done() || a.err == nil && a.status == http.StatusNotFound || ctx.Err() != nil {
 			break
 		}
@@ -230,7 +248,7 @@ func (c *cas) generation(ctx context.Context, version string) (next string, move
 	if ctx.Err() != nil {
 		return "", false, ctx.Err()
 	}
-	now := c.read(ctx, c.report.Generations)
+	now := c.read(ctx, c.report.Generations, 1)
 	if !now.done() && now.status != http.StatusNotFound {
 		return "", false, fmt.Errorf("%w: the key can't be read: %s", ErrUnavailable, now)
 	}

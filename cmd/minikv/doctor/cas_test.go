@@ -3,12 +3,12 @@ package doctor
 import (
 	"crypto/md5"
 	"encoding/hex"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -28,6 +28,12 @@ type fake struct {
 	lies      bool // refuses a write that it did
 	silent    bool // does some writes and says 503, or does not and says so
 	noIfMatch bool
+}
+
+func refuse(w http.ResponseWriter, status int, code string) {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	io.WriteString(w, `<?xml version="1.0"?><Error><Code>`+code+`</Code></Error>`)
 }
 
 func etagOf(b string) string {
@@ -65,7 +71,7 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.body = f.seen
 		io.WriteString(w, *f.seen)
 	case r.Method == http.MethodGet && f.body == nil:
-		w.WriteHeader(404)
+		refuse(w, 404, "NoSuchKey")
 	case r.Method == http.MethodGet:
 		f.seen = f.body
 		w.Header().Set("ETag", etagOf(*f.body))
@@ -80,7 +86,7 @@ func (f *fake) put(w http.ResponseWriter, r *http.Request, body string) {
 	f.puts++
 	switch {
 	case !ok:
-		w.WriteHeader(412)
+		refuse(w, 412, "PreconditionFailed")
 	case f.silent && f.puts%3 == 0:
 		if f.puts%2 == 0 {
 			f.body = &body
@@ -111,6 +117,7 @@ func TestAGoodServerPasses(t *testing.T) {
 	require.Equal(t, 25, r.Succeeded)
 	require.Equal(t, 25*7, r.Refused)
 	require.Empty(t, r.Violations)
+	require.Equal(t, Sound, r.Verdict)
 }
 
 // TestUnansweredWritesAreNoViolation, whether they happened or not.
@@ -136,22 +143,77 @@ func TestBrokenServersAreFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, err := check(t, c.f)
 			require.ErrorIs(t, err, c.err)
+			require.NotEmpty(t, r.Violations)
+			require.Equal(t, c.err == ErrIgnored, r.Verdict == Ignored)
 			require.Contains(t, err.Error()+strings.Join(r.Violations, "\n"), c.says)
 		})
 	}
 }
 
+// TestWhatIsNoS3Server: it is told why, nothing but a read was asked of it, and nothing sounds like a success.
 func TestWhatIsNoS3Server(t *testing.T) {
-	for _, h := range []http.HandlerFunc{
-		func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(403) },
-		func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(501) },
-		func(w http.ResponseWriter, r *http.Request) {},
+	answer := func(status int, kind, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", kind)
+			w.WriteHeader(status)
+			io.WriteString(w, body)
+		}
+	}
+	for says, h := range map[string]http.HandlerFunc{
+		"answers 403":               answer(403, "text/plain", ""),
+		"answers 501":               answer(501, "text/plain", ""),
+		`answers 200 ("text/html")`: answer(200, "text/html", "<html><Code>NoSuchKey</Code></html>"),
+		`answers 404 ("text/html; charset=utf-8")`: answer(404, "text/html; charset=utf-8", "<html>Not found</html>"),
+		"is it the REST port?":                     answer(404, "application/json", `{"code":"NoSuchKey"}`),
+		"403 InvalidAccessKeyId":                   func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "InvalidAccessKeyId") },
 	} {
-		s := httptest.NewServer(h)
-		_, err := CAS(t.Context(), Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 1, Timeout: 5 * time.Second})
+		var asked atomic.Int64
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if asked.Add(1); r.Method != http.MethodGet {
+				t.Errorf("%s %s", r.Method, r.URL)
+			}
+			h(w, r)
+		}))
+		r, err := CAS(t.Context(), Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 1, Timeout: 5 * time.Second})
 		s.Close()
-		require.True(t, errors.Is(err, ErrUnavailable) || errors.Is(err, ErrIgnored), "%v", err)
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.ErrorContains(t, err, says)
+		require.Equal(t, NotChecked, r.Verdict)
+		require.EqualValues(t, 1, asked.Load())
 	}
 	_, err := CAS(t.Context(), Config{Endpoints: []string{"ftp://x"}, Writers: 2})
 	require.ErrorContains(t, err, "ftp://x")
+}
+
+// TestNothingDoneIsNoSuccess: no time, no bucket, no answer.
+func TestNothingDoneIsNoSuccess(t *testing.T) {
+	s := httptest.NewServer(&fake{})
+	defer s.Close()
+	cfg := Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: 5 * time.Second}
+	short := cfg
+	short.Duration = 1
+	r, err := CAS(t.Context(), short)
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.Equal(t, NotChecked, r.Verdict)
+	require.Contains(t, r.Error, "0 generations")
+
+	absent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "NoSuchBucket") }))
+	defer absent.Close()
+	for _, bucket := range []string{"", "there"} { // made and refused; named and absent
+		c := cfg
+		c.Endpoints, c.Bucket = []string{absent.URL}, bucket
+		_, err = CAS(t.Context(), c)
+		require.ErrorIs(t, err, ErrUnavailable)
+		require.ErrorContains(t, err, "404 NoSuchBucket")
+	}
+}
+
+// TestEndpointsOfTwoStores are told apart from a broken store.
+func TestEndpointsOfTwoStores(t *testing.T) {
+	a, b := httptest.NewServer(&fake{}), httptest.NewServer(&fake{})
+	defer a.Close()
+	defer b.Close()
+	_, err := CAS(t.Context(), Config{Endpoints: []string{a.URL, b.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: 5 * time.Second})
+	require.ErrorIs(t, err, ErrUnavailable)
+	require.ErrorContains(t, err, "was written at "+a.URL+" and reads at "+b.URL+" as 404 NoSuchKey")
 }

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -47,6 +48,7 @@ func transport(c *tls.Config, writers int) *http.Transport {
 type answer struct {
 	status int
 	etag   string
+	kind   string // Content-Type
 	body   []byte
 	err    error // no answer, or half of one
 }
@@ -64,11 +66,21 @@ func (a answer) String() string {
 	if a.err != nil {
 		return a.err.Error()
 	}
-	code := ""
-	if m := codeIn.FindSubmatch(a.body); m != nil {
-		code = " " + string(m[1])
+	if code := a.code(); code != "" {
+		return fmt.Sprintf("%d %s", a.status, code)
 	}
-	return fmt.Sprintf("%d%s", a.status, code)
+	if a.kind != "" {
+		return fmt.Sprintf("%d (%.100q)", a.status, a.kind)
+	}
+	return strconv.Itoa(a.status)
+}
+
+// code is that of an S3 error, "" when the answer is none.
+func (a answer) code() string {
+	if m := codeIn.FindSubmatch(a.body); a.err == nil && a.status >= 300 && m != nil {
+		return string(m[1])
+	}
+	return ""
 }
 
 // do sends a request for a key, "" for the bucket. header are name and value pairs.
@@ -95,5 +107,5 @@ func (s *server) do(ctx context.Context, method, key string, body []byte, header
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, answerMax))
-	return answer{status: resp.StatusCode, etag: resp.Header.Get("ETag"), body: b, err: err}
+	return answer{status: resp.StatusCode, etag: resp.Header.Get("ETag"), kind: resp.Header.Get("Content-Type"), body: b, err: err}
 }
