@@ -58,18 +58,26 @@ func (c *Coordinator) VolumeCounts() map[string]map[Health]int {
 	return out
 }
 
-// Rebalance changes what is asked of moves and gives what is asked now; an empty change only asks.
-func (c *Coordinator) Rebalance(ctx context.Context, change *metapb.SetRebalance) (*metapb.RebalanceRow, error) {
+// Rebalance changes what is asked of moves, and gives what is asked now and how far moves are; an empty change only asks.
+func (c *Coordinator) Rebalance(ctx context.Context, change *metapb.SetRebalance) (*metapb.RebalanceRow, rebalance.Progress, error) {
 	const op = "coordinator.Rebalance"
-	if change.Running == nil && change.Paused == nil && change.BytesPerSecond == nil {
-		l, err := c.layout(ctx)
-		return l.GetRebalance(), errs.Wrap(op, err)
-	}
 	if c.cfg.Moves == nil {
-		return nil, errs.E(op, errs.Unsupported, "this process is alone: there is nothing to move")
+		return nil, rebalance.Progress{}, errs.E(op, errs.Unsupported, "this process is alone: there is nothing to move")
 	}
-	r, err := c.propose(ctx, op, &metapb.Command{Op: &metapb.Command_SetRebalance{SetRebalance: change}})
-	return r.GetRebalance(), err
+	if change.Running != nil || change.Paused != nil || change.BytesPerSecond != nil {
+		if _, err := c.propose(ctx, op, &metapb.Command{Op: &metapb.Command_SetRebalance{SetRebalance: change}}); err != nil {
+			return nil, rebalance.Progress{}, err
+		}
+	}
+	l, err := c.layout(ctx)
+	if err != nil {
+		return nil, rebalance.Progress{}, errs.Wrap(op, err)
+	}
+	m := c.mover.Load()
+	if m == nil {
+		return nil, rebalance.Progress{}, errs.E(op, errs.Unavailable, "this coordinator has begun or ceased to lead just now: ask again")
+	}
+	return l.GetRebalance(), m.ProgressOf(l), nil
 }
 
 // volumesOf finds volumes by the name of their node, or one by its number.

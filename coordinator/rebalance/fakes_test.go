@@ -74,7 +74,7 @@ func (w *world) Propose(_ context.Context, c *metapb.Command) (*metapb.Result, e
 			return nil, err
 		}
 	}
-	c.Level, c.TimeMs, c.Seed = meta.Level, 1, make([]byte, 16)
+	c.Level, c.TimeMs, c.Seed = meta.Level, int64(w.index), make([]byte, 16)
 	w.index++
 	b := w.db.NewBatch()
 	rs, err := w.m.Apply(b, w.index, &metapb.Entry{Level: meta.Level, Commands: []*metapb.Command{c}})

@@ -179,12 +179,12 @@ func (m *Mover) begin(ctx context.Context, l *metapb.Layout) error {
 		}
 	}
 	spread := l.GetRebalance().GetRunning()
-	moves := Plan(l, spread, m.cfg.Up)
-	m.plan(len(moves), moving)
+	moves, blocked := Due(l, m.cfg.Up)
+	m.plan(len(moves), blocked, moving, l.GetRebalance())
 	if l.GetRebalance().GetPaused() {
 		return nil
 	}
-	if spread && moving == 0 && len(moves) == 0 && len(Plan(l, true, func(uint32) bool { return true })) == 0 {
+	if spread && moving == 0 && len(moves) == 0 && len(Plan(l, true, always)) == 0 {
 		done := false
 		_, err := m.propose(ctx, &metapb.Command{Op: &metapb.Command_SetRebalance{SetRebalance: &metapb.SetRebalance{Running: &done}}})
 		m.cfg.Log.Info("the shards are spread")

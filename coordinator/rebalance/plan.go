@@ -63,6 +63,32 @@ func Plan(l *metapb.Layout, spread bool, up func(volume uint32) bool) []Move {
 	return moves
 }
 
+func always(uint32) bool { return true }
+
+// Due is the plan of a layout as its operator asks for it, and the number of shards that should move and can't: their volumes are down, or
+// those that are in are too few.
+func Due(l *metapb.Layout, up func(volume uint32) bool) (moves []Move, blocked int) {
+	spread := l.GetRebalance().GetRunning()
+	moves = Plan(l, spread, up)
+	in, due, planned := map[uint32]bool{}, map[uint32]bool{}, map[uint32]bool{}
+	for _, v := range l.Volumes {
+		in[v.Number] = v.State == meta.VolumeIn
+	}
+	for _, m := range moves {
+		planned[m.Shard] = true
+	}
+	for _, m := range Plan(l, spread, always) {
+		due[m.Shard] = true
+	}
+	for _, row := range l.Shards {
+		stays := !slices.ContainsFunc(row.Members, func(v uint32) bool { return !in[v] })
+		if len(row.Joining) == 0 && !planned[row.Shard] && (due[row.Shard] || !stays) {
+			blocked++
+		}
+	}
+	return moves, blocked
+}
+
 type planner struct {
 	l           *metapb.Layout
 	replication uint32

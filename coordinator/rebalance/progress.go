@@ -12,19 +12,23 @@ import (
 // Progress is how far moves are, as the leader of the present term knows (B5).
 type Progress struct {
 	Paused         bool
+	Planning       bool          // what is due has not been taken up yet
 	Moving         int           // shards on their way
-	Planned        int           // further moves that are known to be due
+	Planned        int           // further moves that are due and can begin
+	Blocked        int           // further moves that are due and can't begin: volumes are down, or too few are in
 	Moved          int           // moves that ended in this term
 	CopiedBytes    int64         // in this term
 	RemainingBytes int64         // of the moves on their way, and as an estimate of the planned ones
 	BytesPerSecond float64       // of late
 	ETA            time.Duration // until nothing is left; 0: nothing is, or unknown
-	Percent        float64       // of the bytes of this term's moves and those left
+	Percent        float64       // of the bytes of the moves since there last was nothing to do in this term; 100 only when nothing is left
 	Shards         []ShardProgress
 	// UnderReplicated are the shards with a member that lacks a blob, is down, out or removed.
 	UnderReplicated int
 
-	movedBytes int64 // of the moves that ended
+	movedBytes              int64 // of the moves that ended
+	idleMoved               int   // Moved and movedBytes when there last was nothing to do
+	idleMovedBytes, started int64 // when the rebalance began that a plan was made for, ms
 }
 
 // ShardProgress is how far one move is.
@@ -35,15 +39,37 @@ type ShardProgress struct {
 	Bytes, TotalBytes int64
 }
 
-// Progress is taken without waiting.
+// Progress is taken without waiting, by the plan that was made last.
 func (m *Mover) Progress() Progress {
-	now := m.cfg.Clock.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.measure(m.progress)
+}
+
+// ProgressOf is taken by what is due in this layout, whether it has been taken up or not.
+func (m *Mover) ProgressOf(l *metapb.Layout) Progress {
+	moves, blocked := Due(l, m.cfg.Up)
+	moving := 0
+	for _, row := range l.Shards {
+		if len(row.Joining) > 0 {
+			moving++
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.progress
+	idle := p.Planned+p.Moving+p.Blocked == 0
+	p.Planned, p.Moving, p.Blocked = len(moves), moving, blocked
+	p.Planning = l.GetRebalance().GetRunning() && p.started != l.GetRebalance().GetStartedMs() || idle && p.Planned+p.Moving+p.Blocked > 0
+	return m.measure(p)
+}
+
+// measure adds what running jobs tell. m.mu is held.
+func (m *Mover) measure(p Progress) Progress {
+	now := m.cfg.Clock.Now()
 	p.Paused, p.BytesPerSecond = m.paused, m.rate.at(now)
 	seen, sized := p.movedBytes, p.Moved
-	done := p.movedBytes
+	done := p.movedBytes - p.idleMovedBytes
 	for _, j := range m.jobs {
 		p.RemainingBytes += max(0, j.total-j.done)
 		done += j.done
@@ -56,15 +82,18 @@ func (m *Mover) Progress() Progress {
 	}
 	slices.SortFunc(p.Shards, func(a, b ShardProgress) int { return cmp.Compare(a.Shard, b.Shard) })
 	if sized > 0 {
-		p.RemainingBytes += seen / int64(sized) * int64(p.Planned)
+		p.RemainingBytes += seen / int64(sized) * int64(p.Planned+p.Blocked)
 	}
-	switch left := p.Planned + p.Moving; {
+	switch left := p.Planned + p.Moving + p.Blocked; {
+	case left == 0 && p.Planning:
+		p.Percent = 0
 	case left == 0:
 		p.Percent = 100
 	case done+p.RemainingBytes > 0:
 		p.Percent = min(99.9, 100*float64(done)/float64(done+p.RemainingBytes))
 	default:
-		p.Percent = 100 * float64(p.Moved) / float64(p.Moved+left)
+		moved := p.Moved - p.idleMoved
+		p.Percent = 100 * float64(moved) / float64(moved+left)
 	}
 	if p.BytesPerSecond > 0 {
 		p.ETA = time.Duration(float64(p.RemainingBytes) / p.BytesPerSecond * float64(time.Second)).Round(time.Second)
@@ -72,11 +101,15 @@ func (m *Mover) Progress() Progress {
 	return p
 }
 
-// plan notes how many moves are due, besides those that are on their way.
-func (m *Mover) plan(due, moving int) {
+// plan notes how many moves are due, besides those that are on their way, and for which rebalance that was found.
+func (m *Mover) plan(due, blocked, moving int, r *metapb.RebalanceRow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.progress.Planned, m.progress.Moving = due, moving
+	p := &m.progress
+	p.Planned, p.Blocked, p.Moving, p.started = due, blocked, moving, r.GetStartedMs()
+	if due+blocked+moving+len(m.jobs) == 0 {
+		p.idleMoved, p.idleMovedBytes = p.Moved, p.movedBytes
+	}
 }
 
 // healthy notes how many shards have all their replicas.

@@ -26,15 +26,16 @@ func (r *RebalanceLimitRequest) Check() error {
 
 // RebalanceAnswer is what is asked of moves, and how far they are.
 type RebalanceAnswer struct {
-	State          string           `json:"state"` // idle, moving (off drained and lost volumes), rebalancing, paused
+	State          string           `json:"state"` // idle, planning (what is due is not taken up yet), moving (off drained and lost volumes), rebalancing, paused
 	LimitBytes     uint64           `json:"limit_bytes_per_second"`
 	Moving         int              `json:"moving"`  // shards on their way
 	Planned        int              `json:"planned"` // further moves
+	Blocked        int              `json:"blocked"` // further moves that can't begin: volumes are down, or too few are in
 	Moved          int              `json:"moved"`   // since this coordinator leads, as all that follows
 	CopiedBytes    int64            `json:"copied_bytes"`
 	RemainingBytes int64            `json:"remaining_bytes"` // an estimate, for planned moves
 	BytesPerSecond float64          `json:"bytes_per_second"`
-	Percent        float64          `json:"percent"`
+	Percent        float64          `json:"percent"`     // of the present work; 100 only when nothing is left to move
 	ETASeconds     float64          `json:"eta_seconds"` // 0: nothing is left, or unknown
 	Shards         []RebalanceShard `json:"shards"`
 }

@@ -152,7 +152,11 @@ func printRebalance(e *env, a *ops.RebalanceAnswer) error {
 	}
 	w := e.out
 	fmt.Fprintf(w, "state      %s\n", a.State)
-	fmt.Fprintf(w, "progress   %.1f%%, %d shards moving, %d planned, %d moved\n", a.Percent, a.Moving, a.Planned, a.Moved)
+	blocked := ""
+	if a.Blocked > 0 {
+		blocked = fmt.Sprintf(", %d blocked (volumes are down, or too few are in)", a.Blocked)
+	}
+	fmt.Fprintf(w, "progress   %.1f%%, %d shards moving, %d planned%s, %d moved\n", a.Percent, a.Moving, a.Planned, blocked, a.Moved)
 	fmt.Fprintf(w, "copied     %s, %s left, %s/s of at most %s/s, ETA %s\n", bytesText(uint64(a.CopiedBytes)), bytesText(uint64(a.RemainingBytes)),
 		bytesText(uint64(a.BytesPerSecond)), bytesText(a.LimitBytes), eta)
 	if len(a.Shards) == 0 {

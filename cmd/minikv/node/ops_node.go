@@ -12,7 +12,6 @@ import (
 	"minikv/coordinator"
 	"minikv/coordinator/meta"
 	"minikv/coordinator/rebalance"
-	"minikv/internal/errs"
 	"minikv/internal/ops"
 	"minikv/proto/metapb"
 )
@@ -91,16 +90,12 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 
 // rebalance changes what is asked of moves and tells how far they are.
 func (n nodeOperator) rebalance(ctx context.Context, change *metapb.SetRebalance) (*ops.RebalanceAnswer, error) {
-	row, err := n.coord.Rebalance(ctx, change)
+	row, p, err := n.coord.Rebalance(ctx, change)
 	if err != nil {
 		return nil, err
 	}
-	p, ok := n.coord.Moves()
-	if !ok {
-		return nil, errs.E("rebalance", errs.Unsupported, "this process is alone: there is nothing to move")
-	}
 	a := &ops.RebalanceAnswer{
-		LimitBytes: row.GetBytesPerSecond(), Moving: p.Moving, Planned: p.Planned, Moved: p.Moved, CopiedBytes: p.CopiedBytes,
+		LimitBytes: row.GetBytesPerSecond(), Moving: p.Moving, Planned: p.Planned, Blocked: p.Blocked, Moved: p.Moved, CopiedBytes: p.CopiedBytes,
 		RemainingBytes: p.RemainingBytes, BytesPerSecond: p.BytesPerSecond, Percent: p.Percent,
 		ETASeconds: p.ETA.Round(time.Second).Seconds(), Shards: []ops.RebalanceShard{},
 	}
@@ -110,9 +105,11 @@ func (n nodeOperator) rebalance(ctx context.Context, change *metapb.SetRebalance
 	switch {
 	case row.GetPaused():
 		a.State = "paused"
+	case p.Planning:
+		a.State = "planning"
 	case row.GetRunning():
 		a.State = "rebalancing"
-	case p.Moving+p.Planned > 0:
+	case p.Moving+p.Planned+p.Blocked > 0:
 		a.State = "moving"
 	default:
 		a.State = "idle"
