@@ -15,7 +15,11 @@ import (
 
 // move carries out moves of shards until ctx ends, and waits for what runs.
 func (c *Coordinator) move(ctx context.Context) {
-	m := rebalance.New(c, c.cfg.Moves, rebalance.Config{Log: c.cfg.Log.Named("moves"), Clock: c.cfg.Clock, Up: c.up})
+	cfg := rebalance.Config{Log: c.cfg.Log.Named("moves"), Clock: c.cfg.Clock, Up: c.up}
+	if c.compare != nil {
+		cfg.Started = c.compare.StartedAt
+	}
+	m := rebalance.New(c, c.cfg.Moves, cfg)
 	c.mover.Store(m)
 	defer c.mover.Store(nil)
 	m.Run(ctx)

@@ -32,8 +32,11 @@ type world struct {
 	bucket  *metapb.BucketRef
 	refuse  func(c *metapb.Command) error // before a command is applied
 	copies  int
-	listed  uint64        // the epoch that lists tell
-	wanted  []object.Want // that volumes were asked to fetch
+	had     int            // blobs that volumes were asked to fetch and had good
+	listed  uint64         // the epoch that lists tell
+	unread  map[uint32]int // blobs listed and not asked for yet, by volume; nil: not counted
+	ahead   int            // the most of them
+	wanted  []object.Want  // that volumes were asked to fetch
 }
 
 type fakeVolume struct {
@@ -216,6 +219,10 @@ func (w *world) ListShard(_ context.Context, v, shard, shards uint32, after obje
 	for _, id := range ids[:min(limit, len(ids))] {
 		out = append(out, object.BlobInfo{ID: id, Length: testBlob, Epochs: object.Epochs{Cluster: w.listed}})
 	}
+	if w.unread != nil {
+		w.unread[v] += len(out)
+		w.ahead = max(w.ahead, w.unread[v])
+	}
 	return out, nil
 }
 
@@ -240,9 +247,19 @@ func (w *world) Fetch(ctx context.Context, v uint32, wants []object.Want) ([]obj
 			out[i] = object.Fetched{Own: true, Err: errs.E("fake", errs.StaleShardEpoch, "old")}
 			continue
 		}
+		for n := range w.unread {
+			if w.volumes[n].blobs[want.ID] {
+				w.unread[n]--
+			}
+		}
+		if x.blobs[want.ID] && !x.bad[want.ID] {
+			out[i] = object.Fetched{Outcome: object.FetchHad}
+			w.had++
+			continue
+		}
 		for _, from := range want.From {
 			if s, err := w.at(from); err == nil && s.blobs[want.ID] && !s.bad[want.ID] {
-				x.blobs[want.ID] = true
+				x.blobs[want.ID], x.bad[want.ID] = true, false
 				out[i] = object.Fetched{Outcome: object.FetchCopied}
 				w.copies++
 				break
@@ -267,7 +284,7 @@ func (w *world) whole(ids ...object.BlobID) {
 	l := w.layout()
 	for _, id := range ids {
 		for _, v := range l.Shards[id.Shard(uint32(len(l.Shards)))].Members {
-			if !w.volumes[v].blobs[id] && !lacks[fmt.Sprint(id[:], v)] {
+			if (!w.volumes[v].blobs[id] || w.volumes[v].bad[id]) && !lacks[fmt.Sprint(id[:], v)] {
 				w.t.Errorf("volume %d lacks blob %s, and no row says so", v, id)
 			}
 		}

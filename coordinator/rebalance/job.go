@@ -1,12 +1,13 @@
 package rebalance
 
 import (
-	"bytes"
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
+	"minikv/coordinator/lists"
 	"minikv/coordinator/meta"
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -15,13 +16,12 @@ import (
 
 // Bounds of a job.
 const (
-	listPage       = 8192
-	batchBlobs     = 64
-	batchBytes     = 8 << 20
-	fenceTimeout   = 35 * time.Second // a prepare that runs ends after 30 s
-	listTimeout    = 30 * time.Second
-	fetchTimeout   = 2 * time.Minute
-	membersListMax = 64 // bits of a set of sources
+	listPage     = 8192 // blobs of each source at hand
+	batchBlobs   = 64
+	batchBytes   = 8 << 20          // and one blob
+	fenceTimeout = 35 * time.Second // a prepare that runs ends after 30 s
+	listTimeout  = 30 * time.Second
+	fetchTimeout = 2 * time.Minute
 )
 
 // job is one shard's move, from the acknowledgement of its epoch to the flip.
@@ -32,16 +32,24 @@ type job struct {
 	epoch uint64 // of the cluster, to prepare under
 
 	// Guarded by m.mu.
-	phase       string
-	total, done int64 // bytes to be copied; copied
+	phase string
+	at    position
 }
 
-// listed is a blob as members list it.
-type listed struct {
-	id     object.BlobID
-	length int64
-	epoch  uint64 // the cluster's that it was prepared under; the highest that is told
-	from   uint64 // which of the members have it, as bits
+// position is how far a move has come. It outlives its job in memory, so that one that failed goes on there (B6).
+type position struct {
+	began time.Time
+	after object.BlobID // blobs up to this one are done
+	bytes int64         // of them
+	whole bool          // there are no others
+}
+
+// total estimates the bytes of the shard: hashes are spread evenly, and blobs come in their order.
+func (p *position) total() int64 {
+	if share := float64(p.after.Hash()) / (1 << 64); !p.whole && share > 0 {
+		return max(p.bytes, int64(min(float64(p.bytes)/share, math.MaxInt64/2)))
+	}
+	return p.bytes
 }
 
 var errPaused = errs.E("rebalance.job", errs.Unavailable, "moves are paused")
@@ -56,32 +64,21 @@ func (m *Mover) stopped() error {
 	return nil
 }
 
-// run does all of the move; after an error it can be done again, by any leader.
+// run does what is left of the move; after an error it can be done again, by any leader.
 func (j *job) run(ctx context.Context) error {
 	j.enter("waiting for the epoch")
 	sources, err := j.fence(ctx)
 	if err != nil {
 		return err
 	}
-	j.enter("comparing")
-	union, err := j.union(ctx, sources)
-	if err != nil {
+	j.enter("copying")
+	if err := j.copyAll(ctx, sources); err != nil {
 		return err
 	}
-	todo := make([][]listed, len(j.row.Joining))
-	for i, v := range j.row.Joining {
-		if todo[i], err = j.lacking(ctx, v, union); err != nil {
-			return err
-		}
-	}
-	j.plan(todo)
-	j.enter("copying")
-	for i, v := range j.row.Joining {
-		if err := j.copyAll(ctx, v, sources, todo[i]); err != nil {
-			return err
-		}
-	}
 	j.enter("ending")
+	if err := j.steady(); err != nil {
+		return err
+	}
 	_, err = j.m.propose(ctx, &metapb.Command{Op: &metapb.Command_FlipShard{FlipShard: &metapb.FlipShard{Shard: j.row.Shard, Epoch: j.row.Epoch}}})
 	return err
 }
@@ -92,14 +89,18 @@ func (j *job) enter(phase string) {
 	j.m.mu.Unlock()
 }
 
-func (j *job) plan(todo [][]listed) {
+// steady refuses to go on when a joining volume has started since the first copy: what it did not sync is gone, and all is to be looked
+// at again.
+func (j *job) steady() error {
 	j.m.mu.Lock()
 	defer j.m.mu.Unlock()
-	for _, blobs := range todo {
-		for i := range blobs {
-			j.total += blobs[i].length
+	for _, v := range j.row.Joining {
+		if j.m.startedSince(v, j.at.began) {
+			j.at = position{}
+			return errs.E("rebalance.job", errs.Unavailable, "volume %d has started meanwhile", v)
 		}
 	}
+	return nil
 }
 
 // fence has the replicas acknowledge the move's epoch (B2). It gives the members that did: at least as many as meet every write quorum.
@@ -131,96 +132,79 @@ func (j *job) fence(ctx context.Context) ([]uint32, error) {
 		}
 	}
 	quorum := int(j.pool.Replication/2 + 1)
-	if need := len(j.row.Members) - quorum + 1; len(acknowledged) < need || len(acknowledged) > membersListMax {
+	if need := len(j.row.Members) - quorum + 1; len(acknowledged) < need || len(acknowledged) > lists.SourcesMax {
 		return nil, errs.WrapKind("rebalance.fence", errs.Unavailable, worst)
 	}
 	return acknowledged, nil
 }
 
-// union is what the sources list, in the order of ids, each blob once.
-func (j *job) union(ctx context.Context, sources []uint32) ([]listed, error) {
-	byID := map[object.BlobID]listed{}
-	for i, v := range sources {
-		err := j.list(ctx, v, func(in *object.BlobInfo) {
-			x, known := byID[in.ID]
-			if !known {
-				x = listed{id: in.ID, length: in.Length}
-			}
-			x.epoch = max(x.epoch, in.Epochs.Cluster)
-			x.from |= 1 << i
-			byID[in.ID] = x
+// copyAll brings what the sources list to the joining volumes, page by page and batch by batch, from where an earlier job ended.
+func (j *job) copyAll(ctx context.Context, sources []uint32) error {
+	if j.at.whole {
+		return nil
+	}
+	union := lists.New(j.at.after, listPage)
+	for _, v := range sources {
+		err := union.Add(ctx, func(ctx context.Context, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+			return j.listPage(ctx, v, after, limit)
 		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	out := make([]listed, 0, len(byID))
-	for _, x := range byID {
-		out = append(out, x)
-	}
-	slices.SortFunc(out, func(a, b listed) int { return bytes.Compare(a.id[:], b.id[:]) })
-	return out, nil
-}
-
-// list visits what a volume has of the shard, all of it or an error (B4).
-func (j *job) list(ctx context.Context, volume uint32, visit func(*object.BlobInfo)) error {
-	var after object.BlobID
-	for {
-		page, err := j.listPage(ctx, volume, after)
 		if err != nil {
 			return errs.Wrap("rebalance.list", err)
 		}
-		for i := range page {
-			visit(&page[i])
+	}
+	for {
+		batch, err := nextBatch(ctx, union)
+		if err != nil {
+			return errs.Wrap("rebalance.list", err)
 		}
-		if len(page) < listPage {
+		for _, v := range j.row.Joining {
+			if err := j.copyBatch(ctx, v, sources, batch); err != nil {
+				return err
+			}
+		}
+		if j.passed(batch); len(batch) == 0 {
 			return nil
 		}
-		after = page[len(page)-1].ID
 	}
 }
 
-func (j *job) listPage(ctx context.Context, volume uint32, after object.BlobID) ([]object.BlobInfo, error) {
+// nextBatch is empty at the end.
+func nextBatch(ctx context.Context, union *lists.Merge) (batch []lists.Blob, err error) {
+	size := int64(0)
+	for len(batch) < batchBlobs && size < batchBytes {
+		b, ok, err := union.Next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		batch = append(batch, b)
+		size += b.Length
+	}
+	return batch, nil
+}
+
+// passed notes that a batch is done; after an empty one nothing is left.
+func (j *job) passed(batch []lists.Blob) {
+	j.m.mu.Lock()
+	defer j.m.mu.Unlock()
+	j.at.whole = len(batch) == 0
+	for i := range batch {
+		j.at.after = batch[i].ID
+		j.at.bytes += batch[i].Length
+	}
+}
+
+func (j *job) listPage(ctx context.Context, volume uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	return j.m.v.ListShard(ctx, volume, j.row.Shard, j.pool.Shards, after, listPage)
+	return j.m.v.ListShard(ctx, volume, j.row.Shard, j.pool.Shards, after, limit)
 }
 
-// lacking is what of the union a joining volume does not list.
-func (j *job) lacking(ctx context.Context, volume uint32, union []listed) ([]listed, error) {
-	has := map[object.BlobID]struct{}{}
-	if err := j.list(ctx, volume, func(in *object.BlobInfo) { has[in.ID] = struct{}{} }); err != nil {
-		return nil, err
-	}
-	var out []listed
-	for _, x := range union {
-		if _, ok := has[x.id]; !ok {
-			out = append(out, x)
-		}
-	}
-	return out, nil
-}
-
-// copyAll has a joining volume get what it lacks and what is worth it, batch by batch.
-func (j *job) copyAll(ctx context.Context, to uint32, sources []uint32, todo []listed) error {
-	for len(todo) > 0 {
-		n, size := 0, int64(0)
-		for n < len(todo) && n < batchBlobs && (n == 0 || size+todo[n].length <= batchBytes) {
-			size += todo[n].length
-			n++
-		}
-		if err := j.copyBatch(ctx, to, sources, todo[:n]); err != nil {
-			return err
-		}
-		todo = todo[n:]
-		j.m.mu.Lock()
-		j.done += size
-		j.m.mu.Unlock()
-	}
-	return nil
-}
-
-func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch []listed) error {
+// copyBatch has a joining volume get what is worth it of a batch, also what it lists already: Fetch reads what it has, and gets anew what
+// is bad (B1).
+func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch []lists.Blob) error {
 	worth, err := j.worth(ctx, batch)
 	if err != nil {
 		return err
@@ -231,11 +215,11 @@ func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch 
 		if worth[i] == useless {
 			continue
 		}
-		size += x.length
+		size += x.Length
 		// A copy of what is undecided must not be older than the write: the horizon would pass the copy first, and it would be dropped
 		// although its volume may have confirmed the write, which can be decided yet.
-		epochs := object.Epochs{Cluster: max(j.epoch, x.epoch), Shard: j.row.Epoch}
-		wants = append(wants, object.Want{ID: x.id, Length: x.length, Epochs: epochs, From: j.from(x, sources)})
+		epochs := object.Epochs{Cluster: max(j.epoch, x.Epoch), Shard: j.row.Epoch}
+		wants = append(wants, object.Want{ID: x.ID, Length: x.Length, Epochs: epochs, From: j.from(x, sources)})
 	}
 	if len(wants) == 0 {
 		return nil
@@ -256,12 +240,12 @@ func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch 
 }
 
 // from is who has the blob, beginning at one that depends on it, so that load spreads.
-func (j *job) from(x listed, sources []uint32) []uint32 {
+func (j *job) from(x lists.Blob, sources []uint32) []uint32 {
 	var out []uint32
-	first := int(x.id.Hash() >> 32 % uint64(len(sources)))
+	first := int(x.ID.Hash() >> 32 % uint64(len(sources)))
 	for i := range sources {
 		k := (first + i) % len(sources)
-		if x.from>>k&1 != 0 {
+		if x.From>>k&1 != 0 {
 			out = append(out, sources[k])
 		}
 	}
@@ -270,8 +254,8 @@ func (j *job) from(x listed, sources []uint32) []uint32 {
 
 // check takes the outcomes in. A blob that failed and is still alive keeps the move from ending; one that was undecided does not:
 // should it be decided yet, the joining volume gets a missing row.
-func (j *job) check(ctx context.Context, batch []listed, wants []object.Want, got []object.Fetched) error {
-	var failed []listed
+func (j *job) check(ctx context.Context, batch []lists.Blob, wants []object.Want, got []object.Fetched) error {
+	var failed []lists.Blob
 	var worst error
 	copied := int64(0)
 	for i, g := range got {
@@ -281,7 +265,7 @@ func (j *job) check(ctx context.Context, batch []listed, wants []object.Want, go
 		case g.Outcome == object.FetchHad:
 		default:
 			worst = g.Err
-			k := slices.IndexFunc(batch, func(x listed) bool { return x.id == wants[i].ID })
+			k := slices.IndexFunc(batch, func(x lists.Blob) bool { return x.ID == wants[i].ID })
 			failed = append(failed, batch[k])
 		}
 	}
@@ -309,11 +293,11 @@ const (
 )
 
 // worth asks what the blobs are worth.
-func (j *job) worth(ctx context.Context, blobs []listed) ([]value, error) {
+func (j *job) worth(ctx context.Context, blobs []lists.Blob) ([]value, error) {
 	var bases [][]byte
 	place := map[object.RunBase]int{}
 	for i := range blobs {
-		base := blobs[i].id.Run()
+		base := blobs[i].ID.Run()
 		if _, known := place[base]; !known {
 			place[base] = len(bases)
 			bases = append(bases, base[:])
@@ -329,13 +313,13 @@ func (j *job) worth(ctx context.Context, blobs []listed) ([]value, error) {
 	}
 	out := make([]value, len(blobs))
 	for i := range blobs {
-		s := r.States[place[blobs[i].id.Run()]]
-		counter := blobs[i].id.Counter()
+		s := r.States[place[blobs[i].ID.Run()]]
+		counter := blobs[i].ID.Counter()
 		of := slices.ContainsFunc(s.Ranges, func(g *metapb.CounterRange) bool { return counter-g.First < g.Count })
 		switch {
 		case s.State == meta.RunAlive && of:
 			out[i] = needed
-		case s.State == meta.RunNone && blobs[i].epoch >= r.Horizon:
+		case s.State == meta.RunNone && blobs[i].Epoch >= r.Horizon:
 			out[i] = undecided
 		}
 	}

@@ -32,6 +32,8 @@ type Config struct {
 	Log   *zap.Logger
 	Clock txn.Clock
 	Up    func(volume uint32) bool // it was heard of lately
+	// Started tells when a volume's process started, by Clock; false, or nil: it has not told.
+	Started func(volume uint32) (time.Time, bool)
 	// MovesMax is how many shards move at once. 0: 8
 	MovesMax int
 }
@@ -60,10 +62,17 @@ type Mover struct {
 	mu       sync.Mutex // guards what follows
 	paused   bool
 	jobs     map[uint32]*job
-	retry    map[uint32]time.Time // when a move that failed may be tried again
+	failed   map[uint32]failedMove
 	progress Progress
 	rate     rate
 	cleared  *metapb.MissingRow // where clearing goes on
+}
+
+// failedMove is a move that is to be tried again.
+type failedMove struct {
+	epoch uint64 // of the shard's row
+	again time.Time
+	at    position
 }
 
 // New makes a Mover; Run it.
@@ -78,7 +87,7 @@ func New(m txn.Metadata, v Volumes, cfg Config) *Mover {
 		cfg.MovesMax = movesMaxDefault
 	}
 	return &Mover{
-		m: m, v: v, cfg: cfg, pace: pace.New(cfg.Clock, BytesPerSecondDefault), wake: make(chan struct{}, 1), jobs: map[uint32]*job{}, retry: map[uint32]time.Time{},
+		m: m, v: v, cfg: cfg, pace: pace.New(cfg.Clock, BytesPerSecondDefault), wake: make(chan struct{}, 1), jobs: map[uint32]*job{}, failed: map[uint32]failedMove{},
 	}
 }
 
@@ -206,10 +215,14 @@ func (m *Mover) begin(ctx context.Context, l *metapb.Layout) error {
 func (m *Mover) start(ctx context.Context, l *metapb.Layout, row *metapb.ShardRow) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.paused || m.jobs[row.Shard] != nil || m.cfg.Clock.Now().Before(m.retry[row.Shard]) || ctx.Err() != nil {
+	now, failed := m.cfg.Clock.Now(), m.failed[row.Shard]
+	if m.paused || m.jobs[row.Shard] != nil || now.Before(failed.again) || ctx.Err() != nil {
 		return
 	}
-	j := &job{m: m, row: row, pool: l.Pools[0], epoch: l.GetCluster().GetEpoch()}
+	j := &job{m: m, row: row, pool: l.Pools[0], epoch: l.GetCluster().GetEpoch(), at: position{began: now}}
+	if failed.epoch == row.Epoch && !failed.at.began.IsZero() {
+		j.at = failed.at
+	}
 	m.jobs[row.Shard] = j
 	m.wg.Go(func() {
 		err := j.run(ctx)
@@ -221,16 +234,16 @@ func (m *Mover) ended(ctx context.Context, j *job, err error) {
 	m.mu.Lock()
 	delete(m.jobs, j.row.Shard)
 	if err != nil {
-		m.retry[j.row.Shard] = m.cfg.Clock.Now().Add(retryAfter)
+		m.failed[j.row.Shard] = failedMove{j.row.Epoch, m.cfg.Clock.Now().Add(retryAfter), j.at}
 	} else {
-		delete(m.retry, j.row.Shard)
+		delete(m.failed, j.row.Shard)
 		m.progress.Moved++
-		m.progress.movedBytes += j.total
+		m.progress.movedBytes += j.at.bytes
 	}
 	m.mu.Unlock()
 	switch {
 	case err == nil:
-		m.cfg.Log.Debug("a shard moved", zap.Uint32("shard", j.row.Shard), zap.Uint32s("joined", j.row.Joining), zap.Int64("bytes", j.total))
+		m.cfg.Log.Debug("a shard moved", zap.Uint32("shard", j.row.Shard), zap.Uint32s("joined", j.row.Joining), zap.Int64("bytes", j.at.bytes))
 		select {
 		case m.wake <- struct{}{}:
 		default:
@@ -238,6 +251,15 @@ func (m *Mover) ended(ctx context.Context, j *job, err error) {
 	case ctx.Err() == nil:
 		m.cfg.Log.Info("a shard could not move now", zap.Uint32("shard", j.row.Shard), zap.Error(err))
 	}
+}
+
+// startedSince says that a volume told of a start after a time. The caller holds mu.
+func (m *Mover) startedSince(volume uint32, since time.Time) bool {
+	if m.cfg.Started == nil {
+		return false
+	}
+	at, known := m.cfg.Started(volume)
+	return known && at.After(since)
 }
 
 // gone are the volumes that left the shard and keep their blobs.

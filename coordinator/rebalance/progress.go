@@ -36,7 +36,7 @@ type ShardProgress struct {
 	Shard             uint32
 	Joining, Leaving  []uint32
 	Phase             string
-	Bytes, TotalBytes int64
+	Bytes, TotalBytes int64 // looked at, and copied where needed; an estimate until all are
 }
 
 // Progress is taken without waiting, by the plan that was made last.
@@ -71,13 +71,14 @@ func (m *Mover) measure(p Progress) Progress {
 	seen, sized := p.movedBytes, p.Moved
 	done := p.movedBytes - p.idleMovedBytes
 	for _, j := range m.jobs {
-		p.RemainingBytes += max(0, j.total-j.done)
-		done += j.done
-		if j.phase == "copying" || j.phase == "ending" {
-			seen, sized = seen+j.total, sized+1
+		total := j.at.total()
+		p.RemainingBytes += total - j.at.bytes
+		done += j.at.bytes
+		if total > 0 || j.at.whole {
+			seen, sized = seen+total, sized+1
 		}
 		p.Shards = append(p.Shards, ShardProgress{
-			Shard: j.row.Shard, Joining: j.row.Joining, Leaving: j.row.Leaving, Phase: j.phase, Bytes: j.done, TotalBytes: j.total,
+			Shard: j.row.Shard, Joining: j.row.Joining, Leaving: j.row.Leaving, Phase: j.phase, Bytes: j.at.bytes, TotalBytes: total,
 		})
 	}
 	slices.SortFunc(p.Shards, func(a, b ShardProgress) int { return cmp.Compare(a.Shard, b.Shard) })

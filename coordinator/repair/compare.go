@@ -2,7 +2,6 @@ package repair
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -10,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"minikv/coordinator/lists"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
@@ -45,10 +45,24 @@ type Comparer struct {
 	Found    func() // called when there is something to repair
 
 	mu      sync.Mutex // guards what follows
-	boots   map[uint32][]byte
+	boots   map[uint32]boot
 	started map[uint32]bool // to be compared first
 	wake    chan struct{}
 	stats   CompareStats
+}
+
+// boot is a volume's last start.
+type boot struct {
+	id []byte
+	at time.Time // by Clock
+}
+
+// StartedAt is when a volume's process started; false: it has not told.
+func (c *Comparer) StartedAt(volume uint32) (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, known := c.boots[volume]
+	return b.at, known
 }
 
 // Stats is taken without waiting.
@@ -68,18 +82,18 @@ func (c *Comparer) wakeUp() chan struct{} {
 }
 
 // Booted hears that a volume runs, under an id drawn at its start. One that has started is compared soon.
-func (c *Comparer) Booted(volume uint32, boot []byte, uptime time.Duration) {
+func (c *Comparer) Booted(volume uint32, id []byte, uptime time.Duration) {
 	wake := c.wakeUp()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.boots == nil {
-		c.boots, c.started = map[uint32][]byte{}, map[uint32]bool{}
+		c.boots, c.started = map[uint32]boot{}, map[uint32]bool{}
 	}
 	last, known := c.boots[volume]
-	if bytes.Equal(last, boot) || len(c.boots) > 1<<16 {
+	if known && bytes.Equal(last.id, id) || len(c.boots) > 1<<16 {
 		return
 	}
-	c.boots[volume] = bytes.Clone(boot)
+	c.boots[volume] = boot{bytes.Clone(id), c.Clock.Now().Add(-uptime)}
 	if !known && uptime > startedWithin {
 		return
 	}
@@ -242,38 +256,36 @@ func (c *Comparer) differing(ctx context.Context, t *topology, of []uint32) []ui
 	return out
 }
 
-// listing is a member's list of a shard, page by page, in the order of the ids' hashes.
-type listing struct {
-	at   *metapb.VolumeRow
-	page []object.BlobInfo
-	last object.BlobID
-	end  bool
-}
-
 // lists goes through the lists of a shard's members side by side; what one has and another lacks, and is alive, is missing there.
 func (c *Comparer) lists(ctx context.Context, t *topology, shard uint32) error {
-	var all []*listing
+	var members []*metapb.VolumeRow
+	all := lists.New(object.BlobID{}, listPage)
 	for _, v := range t.Shards[shard].Members {
-		l := &listing{at: t.volumes[v]}
-		if l.at != nil && c.fill(ctx, t, shard, l) == nil {
-			all = append(all, l)
+		at := t.volumes[v]
+		if at == nil {
+			continue
+		}
+		err := all.Add(ctx, func(ctx context.Context, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+			call, cancel := context.WithTimeout(ctx, checkMax)
+			defer cancel()
+			return c.Volumes.ListShard(call, at, shard, t.Pools[0].Shards, after, limit)
+		})
+		if err == nil {
+			members = append(members, at)
 		}
 	}
 	var suspects []Finding
-	for len(all) > 1 {
-		id, some := least(all)
+	for all.Len() > 1 {
+		b, some, err := all.Next(ctx)
+		if err != nil {
+			return err // what that volume has is not known from here on
+		}
 		if !some {
 			break
 		}
-		for _, l := range all {
-			if len(l.page) == 0 || l.page[0].ID != id {
-				suspects = append(suspects, Finding{id, l.at.Number, object.Missing})
-				continue
-			}
-			if l.page = l.page[1:]; len(l.page) == 0 {
-				if err := c.fill(ctx, t, shard, l); err != nil {
-					return err // what it has is not known from here on
-				}
+		for i, at := range members {
+			if b.From>>i&1 == 0 {
+				suspects = append(suspects, Finding{b.ID, at.Number, object.Missing})
 			}
 		}
 		if len(suspects) >= clearMax {
@@ -284,37 +296,6 @@ func (c *Comparer) lists(ctx context.Context, t *topology, shard uint32) error {
 		}
 	}
 	return c.confirmed(ctx, t, suspects)
-}
-
-func (c *Comparer) fill(ctx context.Context, t *topology, shard uint32, l *listing) error {
-	if l.end {
-		return nil
-	}
-	call, cancel := context.WithTimeout(ctx, checkMax)
-	defer cancel()
-	page, err := c.Volumes.ListShard(call, l.at, shard, t.Pools[0].Shards, l.last, listPage)
-	if err != nil {
-		return err
-	}
-	l.page, l.end = page, len(page) < listPage
-	if len(page) > 0 {
-		l.last = page[len(page)-1].ID
-	}
-	return nil
-}
-
-// least is the first id of all lists.
-func least(all []*listing) (id object.BlobID, some bool) {
-	for _, l := range all {
-		if len(l.page) == 0 {
-			continue
-		}
-		x := l.page[0].ID
-		if !some || cmp.Or(cmp.Compare(x.Hash(), id.Hash()), bytes.Compare(x[:], id[:])) < 0 {
-			id, some = x, true
-		}
-	}
-	return id, some
 }
 
 // confirmed asks the volumes for what their lists did not have, as far as it is alive, and reports what they lack.

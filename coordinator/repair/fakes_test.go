@@ -230,6 +230,9 @@ func (c *cluster) Fetch(ctx context.Context, to *metapb.VolumeRow, wants []objec
 	if c.down[to.Number] {
 		return nil, errs.E("fake", errs.Unavailable, "volume %d is down", to.Number)
 	}
+	if len(sources) > object.FetchSourcesMax {
+		return nil, errs.E("fake", errs.Invalid, "%d sources", len(sources))
+	}
 	out := make([]object.Fetched, len(wants))
 	for i, w := range wants {
 		out[i] = c.fetch(to.Number, w)

@@ -230,6 +230,28 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
+// TestQueueNamesFewSources: however many volumes may have what one lacks, a call names at most object.FetchSourcesMax of them.
+func TestQueueNamesFewSources(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const leaving = 60
+		c := newCluster(2+testShards*leaving, 2)
+		for s, row := range c.layout.Shards {
+			row.Members = []uint32{1, 2}
+			for i := range leaving {
+				row.Leaving = append(row.Leaving, uint32(3+s*leaving+i))
+			}
+		}
+		for n := range 200 {
+			c.lose(c.put(1+n, 9).Blob(2), 1, object.Missing, true)
+		}
+		_, stop := c.start(t, 0)
+		defer stop()
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		require.Zero(t, c.rows())
+	})
+}
+
 // TestAnotherLeaderGoesOn: what one queue began another ends (R4).
 func TestAnotherLeaderGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -31,7 +31,8 @@ type Metadata interface {
 
 // Volumes does what volumes are asked for. Rows say where they are.
 type Volumes interface {
-	// Fetch has a volume get blobs from others; each has its own outcome. At most object.FetchBlobsMax and object.CareBytesMax.
+	// Fetch has a volume get blobs from others; each has its own outcome. At most object.FetchBlobsMax and object.CareBytesMax, from at
+	// most object.FetchSourcesMax sources.
 	Fetch(ctx context.Context, to *metapb.VolumeRow, wants []object.Want, sources []*metapb.VolumeRow) ([]object.Fetched, error)
 	// Check asks a volume what it has of blobs: at most object.CheckBlobsMax; deep, object.CareBytesMax.
 	Check(ctx context.Context, at *metapb.VolumeRow, c object.Check) (object.Checked, error)

@@ -86,20 +86,44 @@ func (q *Queue) tried(r *metapb.MissingRow) bool {
 // work does one volume's jobs, batch by batch, until one fails as a whole.
 func (q *Queue) work(ctx context.Context, t *topology, to *metapb.VolumeRow, jobs []job) {
 	for len(jobs) > 0 && ctx.Err() == nil {
-		n, bytes := 0, int64(0)
-		for n < len(jobs) && n < batchBlobs && (n == 0 || bytes+jobs[n].want.Length <= batchBytes) {
-			bytes += jobs[n].want.Length
-			n++
-		}
-		if !q.batch(ctx, t, to, jobs[:n], bytes) {
+		n, bytes, sources := nextBatch(jobs)
+		if !q.batch(ctx, t, to, jobs[:n], bytes, sources) {
 			return
 		}
 		jobs = jobs[n:]
 	}
 }
 
+// nextBatch says how many jobs go together, their bytes, and the volumes that they get blobs from. One job alone names no more sources than
+// a Fetch may have.
+func nextBatch(jobs []job) (n int, bytes int64, sources []uint32) {
+	used := map[uint32]bool{}
+	for n < len(jobs) && n < batchBlobs && (n == 0 || bytes+jobs[n].want.Length <= batchBytes) {
+		w := &jobs[n].want
+		w.From = w.From[:min(len(w.From), object.FetchSourcesMax)]
+		more := 0
+		for _, v := range w.From {
+			if !used[v] {
+				more++
+			}
+		}
+		if len(sources)+more > object.FetchSourcesMax {
+			break
+		}
+		for _, v := range w.From {
+			if !used[v] {
+				used[v] = true
+				sources = append(sources, v)
+			}
+		}
+		bytes += w.Length
+		n++
+	}
+	return n, bytes, sources
+}
+
 // batch has the volume fetch some blobs; false: leave it alone for a while.
-func (q *Queue) batch(ctx context.Context, t *topology, to *metapb.VolumeRow, jobs []job, bytes int64) bool {
+func (q *Queue) batch(ctx context.Context, t *topology, to *metapb.VolumeRow, jobs []job, bytes int64, from []uint32) bool {
 	select {
 	case q.slots <- struct{}{}:
 		defer func() { <-q.slots }()
@@ -110,16 +134,12 @@ func (q *Queue) batch(ctx context.Context, t *topology, to *metapb.VolumeRow, jo
 		return false
 	}
 	wants := make([]object.Want, len(jobs))
-	used := map[uint32]bool{}
-	var sources []*metapb.VolumeRow
 	for i, j := range jobs {
 		wants[i] = j.want
-		for _, v := range j.want.From {
-			if !used[v] {
-				used[v] = true
-				sources = append(sources, t.volumes[v])
-			}
-		}
+	}
+	sources := make([]*metapb.VolumeRow, len(from))
+	for i, v := range from {
+		sources[i] = t.volumes[v]
 	}
 	call, cancel := context.WithTimeout(ctx, batchMax)
 	got, err := q.cfg.Volumes.Fetch(call, to, wants, sources)

@@ -2,9 +2,10 @@ package object
 
 // Bounds of what one volume is asked about blobs at once.
 const (
-	FetchBlobsMax = 256
-	CareBytesMax  = 64 << 20 // of the blobs in one Fetch, or in one deep Check
-	CheckBlobsMax = 16384
+	FetchBlobsMax   = 256
+	FetchSourcesMax = 256      // volumes that the blobs of one Fetch may come from
+	CareBytesMax    = 64 << 20 // of the blobs in one Fetch, or in one deep Check
+	CheckBlobsMax   = 16384
 )
 
 // Want is a blob that a volume is to have.

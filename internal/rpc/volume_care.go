@@ -69,7 +69,7 @@ func (s *volumeServer) fetch(ctx context.Context, m *volumepb.FetchRequest) (*vo
 }
 
 func unpackFetch(m *volumepb.FetchRequest) ([]object.Want, []VolumeAt, error) {
-	if len(m.Blobs) > object.FetchBlobsMax || len(m.Sources) > object.FetchBlobsMax {
+	if len(m.Blobs) > object.FetchBlobsMax || len(m.Sources) > object.FetchSourcesMax {
 		return nil, nil, errs.E("", errs.Invalid, "%d blobs from %d volumes", len(m.Blobs), len(m.Sources))
 	}
 	wants, sources := make([]object.Want, len(m.Blobs)), make([]VolumeAt, len(m.Sources))
@@ -95,7 +95,7 @@ func unpackFetch(m *volumepb.FetchRequest) ([]object.Want, []VolumeAt, error) {
 	return wants, sources, nil
 }
 
-// Fetch has the volume get blobs, at most object.FetchBlobsMax and object.CareBytesMax, from others.
+// Fetch has the volume get blobs, at most object.FetchBlobsMax and object.CareBytesMax, from at most object.FetchSourcesMax others.
 func (c *VolumeClient) Fetch(ctx context.Context, wants []object.Want, sources []VolumeAt) ([]object.Fetched, error) {
 	req := &volumepb.FetchRequest{}
 	for i := range wants {

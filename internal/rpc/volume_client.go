@@ -208,19 +208,19 @@ func (c *VolumeClient) each(ctx context.Context, method string, ids []object.Blo
 }
 
 // List gives up to limit living blobs after the given one, in the order of the ids' hashes; the zero id begins at the start. Fewer
-// than limit mean the end; limit is at most 16,384.
+// than limit mean the end; limit is at most 16,384: more is errs.Invalid, for a page cut short would look like the end.
 func (c *VolumeClient) List(ctx context.Context, after object.BlobID, limit int) ([]object.BlobInfo, error) {
-	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(min(limit, listMax))})
+	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(limit)})
 }
 
 // ListPrepared is List of blobs that are not committed and whose epoch is below the given one.
 func (c *VolumeClient) ListPrepared(ctx context.Context, after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error) {
-	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(min(limit, listMax)), Prepared: true, Below: below})
+	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(limit), Prepared: true, Below: below})
 }
 
 // ListShard is List of the blobs of one of so many shards.
 func (c *VolumeClient) ListShard(ctx context.Context, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
-	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(min(limit, listMax)), Shards: shards, Shard: shard})
+	return c.list(ctx, &volumepb.ListRequest{After: after[:], Limit: uint32(limit), Shards: shards, Shard: shard})
 }
 
 // Fence makes the volume refuse prepares of a shard by older epochs, and returns when those that ran have ended.

@@ -97,6 +97,10 @@ func TestSmallCallsOfVolumes(t *testing.T) {
 	require.Empty(t, infos)
 
 	require.NoError(t, c.Commit(ctx, id))
+	for _, limit := range []int{0, -1, listMax + 1} { // a page cut short would be the end to who asks
+		_, err = c.List(ctx, object.BlobID{}, limit)
+		require.Equal(t, errs.Invalid, errs.KindOf(err), "a page of %d", limit)
+	}
 	infos, err = c.List(ctx, object.BlobID{}, 10)
 	require.NoError(t, err)
 	require.Equal(t, []object.BlobInfo{v.infos[id]}, infos)
