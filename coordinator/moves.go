@@ -9,6 +9,7 @@ import (
 
 	"minikv/coordinator/meta"
 	"minikv/coordinator/rebalance"
+	"minikv/coordinator/repair"
 	"minikv/internal/errs"
 	"minikv/proto/metapb"
 )
@@ -134,31 +135,49 @@ func (c *Coordinator) DrainNode(ctx context.Context, name string) error {
 	})
 }
 
-// RemoveNode forgets the volumes of a node for good. errs.Conflict: they still hold shards; with force, a shard would be left without a
-// quorum of other members that live.
-func (c *Coordinator) RemoveNode(ctx context.Context, name string, force bool) error {
+// RemoveNode forgets the volumes of a node for good, and tells of the blobs that only they are known to have good. errs.Conflict: they still
+// hold shards, or such blobs; with force, a shard would be left without a quorum of other members that live.
+func (c *Coordinator) RemoveNode(ctx context.Context, name string, force bool) (lost repair.Last, err error) {
 	const op = "coordinator.RemoveNode"
-	return c.setStates(ctx, op, name, meta.VolumeRemoved, force, func(l *metapb.Layout, rows []*metapb.VolumeRow) error {
-		if !force {
-			return nil
-		}
-		quorum := int(l.GetPools()[0].GetReplication()/2 + 1)
+	err = c.setStates(ctx, op, name, meta.VolumeRemoved, force, func(l *metapb.Layout, rows []*metapb.VolumeRow) error {
 		goes := func(v uint32) bool {
 			return slices.ContainsFunc(rows, func(r *metapb.VolumeRow) bool { return r.Number == v })
 		}
-		for _, s := range l.Shards {
-			others := 0
-			for _, v := range s.Members {
-				if !goes(v) && c.up(v) {
-					others++
-				}
-			}
-			if slices.ContainsFunc(s.Members, goes) && others < quorum {
-				return errs.E(op, errs.Conflict, "shard %d would have %d living replicas; a quorum is %d", s.Shard, others, quorum)
-			}
+		if lost, err = repair.LastCopies(ctx, c, goes); err != nil {
+			return errs.Wrap(op, err)
+		}
+		if !force && lost.Count > 0 {
+			return errs.E(op, errs.Conflict, "%s has the only good copy that is known of %s: wait until they are repaired, or force it and lose them", name, &lost)
+		}
+		if !force {
+			return nil
+		}
+		if err := c.leavesQuorum(l, goes); err != nil {
+			return errs.Wrap(op, err)
+		}
+		if lost.Count > 0 {
+			c.cfg.Log.Error("a node is removed by force with the only good copies of blobs", zap.String("node", name), zap.Stringer("lost", &lost))
 		}
 		return nil
 	})
+	return lost, err
+}
+
+// leavesQuorum refuses when a shard of those that go would be left without a quorum of living members.
+func (c *Coordinator) leavesQuorum(l *metapb.Layout, goes func(uint32) bool) error {
+	quorum := int(l.GetPools()[0].GetReplication()/2 + 1)
+	for _, s := range l.Shards {
+		others := 0
+		for _, v := range s.Members {
+			if !goes(v) && c.up(v) {
+				others++
+			}
+		}
+		if slices.ContainsFunc(s.Members, goes) && others < quorum {
+			return errs.E("", errs.Conflict, "shard %d would have %d living replicas; a quorum is %d", s.Shard, others, quorum)
+		}
+	}
+	return nil
 }
 
 // setStates moves the volumes of a node to a state, one entry each, once check has nothing against it.

@@ -11,6 +11,7 @@ import (
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/internal/vfs"
+	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
 )
 
@@ -56,4 +57,39 @@ func TestTheDyingIsNotMissing(t *testing.T) {
 	if did := c.RepairStats(); did.Copied != 0 || did.Cleared != 3 {
 		t.Fatalf("%+v", did)
 	}
+}
+
+// TestNodesWithTheOnlyCopyAreNotRemovedUnnoticed: the refusal counts and names the blobs, and force says what it lost.
+func TestNodesWithTheOnlyCopyAreNotRemovedUnnoticed(t *testing.T) {
+	cfg := testConfig(t, vfs.NewMem(), "/c")
+	cfg.Pool.Replication = 3
+	cfg.Volumes = []*metapb.VolumeRow{{Number: 1, Id: []byte("volume-1")}, {Number: 2, Id: []byte("volume-2")}, {Number: 3, Id: []byte("volume-3")}}
+	cfg.Clock = &clock{}
+	c := open(t, cfg)
+	m := connect(t, c)
+	b := createBucket(t, m, "bucket")
+	w, base := writeRun(t, m, 2)
+	for _, s := range w.Shards {
+		s.Confirmations[0].Volumes = []uint32{1, 2} // 3 lacks both
+	}
+	_, err := m.Do(t.Context(), &metapb.Command{Op: &metapb.Command_PutObject{PutObject: &metapb.PutObject{
+		Bucket: b, Key: "key", Written: w, Object: &metapb.NewObject{Etag: make([]byte, 16), Owner: "o", Size: w.Run.Length},
+	}}})
+	must(t, err)
+	must(t, c.WatchOnce(t.Context()))
+	last := base.Blob(w.Run.Ranges[0].First)
+	r, err := c.Report(t.Context(), &coordpb.ReportRequest{Suspects: []*coordpb.Suspect{{Blob: last[:], Volume: 2, Damaged: true}}})
+	must(t, err)
+	require.EqualValues(t, 1, r.Taken)
+
+	_, err = c.RemoveNode(t.Context(), "1", false)
+	require.Equal(t, errs.Conflict, errs.KindOf(err))
+	require.ErrorContains(t, err, "1 blobs")
+	require.ErrorContains(t, err, last.String())
+	_, err = c.RemoveNode(t.Context(), "3", false)
+	require.ErrorContains(t, err, "drain it first", "it has nothing that others have not")
+	lost, err := c.RemoveNode(t.Context(), "1", true)
+	must(t, err)
+	require.EqualValues(t, 1, lost.Count)
+	require.Equal(t, []object.BlobID{last}, lost.Some)
 }

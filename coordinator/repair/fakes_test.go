@@ -189,7 +189,10 @@ func (c *cluster) runPage(q *metapb.RunsQuery) *metapb.RunsAnswer {
 	return r
 }
 
-func (c *cluster) Propose(_ context.Context, cmd *metapb.Command) (*metapb.Result, error) {
+func (c *cluster) Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failed != nil {

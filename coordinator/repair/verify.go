@@ -181,7 +181,7 @@ func (v *Verifier) blobSum(ctx context.Context, t *topology, id object.BlobID, l
 func (v *Verifier) replicas(ctx context.Context) error {
 	w := &Walker{Metadata: v.Metadata, Volumes: v.Volumes, Clock: v.Clock, Rate: v.o.Rate}
 	read := v.did.Bytes
-	_, err := w.Walk(ctx, Scope{Deep: v.o.Deep}, v.found, func(did Walked) error {
+	_, err := w.Walk(ctx, Scope{Deep: v.o.Deep}, func(bad []Finding) error { return v.found(ctx, bad) }, func(did Walked) error {
 		v.did.Walked = did
 		v.did.Bytes += read
 		return v.progress(v.did)
@@ -189,7 +189,7 @@ func (v *Verifier) replicas(ctx context.Context) error {
 	return err
 }
 
-func (v *Verifier) found(bad []Finding) error {
+func (v *Verifier) found(ctx context.Context, bad []Finding) error {
 	for _, f := range bad {
 		if err := v.problem(Problem{Kind: f.Verdict.String(), Blob: f.Blob.String(), Volume: f.Volume}); err != nil {
 			return err
@@ -198,7 +198,7 @@ func (v *Verifier) found(bad []Finding) error {
 	if !v.o.Repair {
 		return nil
 	}
-	n, err := ReportFindings(context.Background(), v.Metadata, bad)
+	n, err := ReportFindings(ctx, v.Metadata, bad)
 	v.did.Reported += int64(n)
 	return err
 }

@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -109,4 +110,17 @@ func TestWalkEnds(t *testing.T) {
 		_, err := w.Walk(t.Context(), Scope{}, func([]Finding) error { return nil }, func(Walked) error { return gone })
 		require.ErrorIs(t, err, gone)
 	})
+}
+
+// TestAVerificationThatIsEndedReportsNothingMore: what it found last is not proposed behind the back of who ended it.
+func TestAVerificationThatIsEndedReportsNothingMore(t *testing.T) {
+	c := newCluster(4, 3)
+	id := c.put(1, 9).Blob(2)
+	c.lose(id, c.members(id)[0], object.Missing, false)
+	ctx, cancel := context.WithCancel(t.Context())
+	v := &Verifier{Metadata: c, Volumes: c, Clock: realClock{}}
+	did, err := v.Verify(ctx, VerifyOptions{Repair: true}, func(Problem) error { cancel(); return nil }, func(Verified) error { return nil })
+	require.ErrorIs(t, err, context.Canceled)
+	require.Zero(t, did.Reported)
+	require.Empty(t, c.missing)
 }

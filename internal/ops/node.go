@@ -27,6 +27,13 @@ func (r *NodeRequest) Check() error {
 // NodeListAnswer is every volume, by number.
 type NodeListAnswer struct {
 	Volumes []NodeVolume `json:"volumes"`
+	Lost    *LostBlobs   `json:"lost,omitempty"` // remove by force: what only that node had
+}
+
+// LostBlobs are blobs of objects of which no volume that is left is known to have good bytes.
+type LostBlobs struct {
+	Blobs int64    `json:"blobs"`
+	Some  []string `json:"some"` // the first of them
 }
 
 // NodeVolume is a volume as the leader sees it.

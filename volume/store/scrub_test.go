@@ -21,7 +21,19 @@ func TestScrubFindsRot(t *testing.T) {
 	if got.Records < 40 || got.Bad != 0 || len(st.Repairs()) != 0 {
 		t.Fatalf("%+v, %+v", got, st.Repairs())
 	}
-	e, _, err := st.index.Get(testID(7))
+	flip(t, st, mem, 7)
+	got, err = st.ScrubNow(ctx, nil)
+	must(t, err)
+	if bad := st.Repairs(); got.Bad != 1 || len(bad) != 1 || bad[0].ID != testID(7) {
+		t.Fatalf("%+v, %+v", got, bad)
+	}
+	must(t, st.Close())
+}
+
+// flip changes a bit of a blob on disk.
+func flip(t testing.TB, st *Store, mem *vfs.Mem, n int) {
+	t.Helper()
+	e, _, err := st.index.Get(testID(n))
 	must(t, err)
 	s := (*st.segments.Load())[e.Segment]
 	f, err := mem.OpenReadWrite(s.Path(), "")
@@ -33,10 +45,39 @@ func TestScrubFindsRot(t *testing.T) {
 	_, err = f.WriteAt(b, e.Off()+2000)
 	must(t, err)
 	must(t, f.Close())
-	got, err = st.ScrubNow(ctx, nil)
+}
+
+// TestRepairsAreForgotten when their blobs are deleted or have moved, also by who only counts, and are bounded.
+func TestRepairsAreForgotten(t *testing.T) {
+	mem := vfs.NewMem()
+	st, err := Open("/v", tiny(mem))
 	must(t, err)
-	if bad := st.Repairs(); got.Bad != 1 || len(bad) != 1 || bad[0].ID != testID(7) {
-		t.Fatalf("%+v, %+v", got, bad)
+	for n := range 4 {
+		put(t, st, n, 4000)
+		flip(t, st, mem, n)
+	}
+	_, err = st.ScrubNow(ctx, nil)
+	must(t, err)
+	if len(st.Repairs()) != 4 || st.Stats().Bad != 4 {
+		t.Fatalf("%+v", st.Repairs())
+	}
+	must(t, st.Delete(ctx, testID(0)))
+	_, err = st.Evict(ctx, testID(1))
+	must(t, err)
+	if bad := st.Repairs(); len(bad) != 2 || st.Stats().Bad != 2 || len(st.bad) != 2 {
+		t.Fatalf("%+v, %d are counted", bad, st.Stats().Bad)
+	}
+	e, _, err := st.index.Get(testID(2))
+	must(t, err)
+	for n := range badMax + 10 {
+		e.ID = testID(1000 + n) // of no blob
+		st.noteBad(&e, errs.E("test", errs.Corrupt, "rot"))
+	}
+	if n := len(st.bad); n > badMax {
+		t.Fatalf("%d are remembered", n)
+	}
+	if bad := st.Repairs(); len(bad) != 2 {
+		t.Fatalf("%+v", bad)
 	}
 	must(t, st.Close())
 }

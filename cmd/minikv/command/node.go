@@ -32,8 +32,9 @@ func newNode(e *env) *cobra.Command {
 		nodeCommand(e, "drain NODE", "Move everything away from a node",
 			"Move everything away from a node, which goes on serving until nothing is left; see minikv rebalance status. Then it can be removed.", nodeChange(ops.NodeDrain)),
 		nodeCommand(e, "remove NODE", "Forget the volumes of a node for good",
-			"Forget the volumes of a node for good: they are refused when they come back. It is refused while they hold shards. With --force those are\n"+
-				"copied from other replicas; that is refused when a shard would be left without a living quorum.", nodeChange(ops.NodeRemove)),
+			"Forget the volumes of a node for good: they are refused when they come back. It is refused while they hold shards, or the only good copies\n"+
+				"of blobs. With --force shards are copied from other replicas, and blobs that only this node has are named and lost; that is refused\n"+
+				"when a shard would be left without a living quorum.", nodeChange(ops.NodeRemove)),
 	)
 	return c
 }
@@ -76,6 +77,10 @@ func nodeCommand(e *env, use, short, long string, do func(context.Context, *clie
 }
 
 func printNodes(e *env, a *ops.NodeListAnswer) error {
+	if l := a.Lost; l != nil {
+		fmt.Fprintf(e.err, "minikv: the node had the only good copies that were known of %d blobs, such as %s; minikv node add brings them back as long as its disk is there\n",
+			l.Blobs, strings.Join(l.Some, ", "))
+	}
 	var rows [][]string
 	for _, v := range a.Volumes {
 		health := v.Health

@@ -41,7 +41,7 @@ func nodeOps(coord *coordinator.Coordinator, v viewer) []ops.Handler {
 		}),
 		ops.NodeAdd.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.AddNode(ctx, r.Node) })),
 		ops.NodeDrain.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.DrainNode(ctx, r.Node) })),
-		ops.NodeRemove.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.RemoveNode(ctx, r.Node, r.Force) })),
+		ops.NodeRemove.Handle(n.remove),
 		ops.RebalanceStatus.Handle(set(&metapb.SetRebalance{})),
 		ops.RebalanceStart.Handle(set(&metapb.SetRebalance{Running: proto.Bool(true), Paused: proto.Bool(false)})),
 		ops.RebalancePause.Handle(set(&metapb.SetRebalance{Paused: proto.Bool(true)})),
@@ -55,6 +55,22 @@ func nodeOps(coord *coordinator.Coordinator, v viewer) []ops.Handler {
 type nodeOperator struct {
 	coord *coordinator.Coordinator
 	view  viewer
+}
+
+// remove forgets a node, and says what only it had.
+func (n nodeOperator) remove(ctx context.Context, r *ops.NodeRequest, _ ops.Progress) (*ops.NodeListAnswer, error) {
+	lost, err := n.coord.RemoveNode(ctx, r.Node, r.Force)
+	if err != nil {
+		return nil, err
+	}
+	a, err := n.list(ctx)
+	if err == nil && lost.Count > 0 {
+		a.Lost = &ops.LostBlobs{Blobs: lost.Count}
+		for _, id := range lost.Some {
+			a.Lost.Some = append(a.Lost.Some, id.String())
+		}
+	}
+	return a, err
 }
 
 func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
