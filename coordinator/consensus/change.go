@@ -105,7 +105,7 @@ func (n *Node) TransferTo(id string) error {
 	} else if voters(servers) < 2 {
 		return errs.E(op, errs.Conflict, "there is no other voter")
 	}
-	return changed(op, within(transferMax, transfer))
+	return changed(op, n.within(transferMax, transfer))
 }
 
 func voters(servers []raft.Server) (n int) {
@@ -120,9 +120,8 @@ func voters(servers []raft.Server) (n int) {
 var errLate = errors.New("it took too long")
 
 // within waits for a future, which goes on by itself when it is late.
-func within(d time.Duration, f func() raft.Future) error {
-	done := make(chan error, 1)
-	go func() { done <- f().Error() }()
+func (n *Node) within(d time.Duration, f func() raft.Future) error {
+	done := n.futures.wait(f)
 	late := time.NewTimer(d)
 	defer late.Stop()
 	select {

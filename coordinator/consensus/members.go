@@ -112,7 +112,7 @@ func (n *Node) StepDown() error {
 	if !n.Leads() || n.alone() {
 		return nil
 	}
-	switch err := within(transferMax, n.raft.LeadershipTransfer); {
+	switch err := n.within(transferMax, n.raft.LeadershipTransfer); {
 	case errors.Is(err, errLate):
 		return errs.E("consensus.StepDown", errs.Timeout, "no voter took over")
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -30,13 +31,14 @@ type Node struct {
 	props *proposer
 	reads *reads
 
-	noise  *noise
-	notify chan bool // Raft's NotifyCh
-	term   *watched  // changes with leadership and readiness
-	stop   chan struct{}
-	wg     sync.WaitGroup
-	close  sync.Once
-	closed error
+	noise   *noise
+	notify  chan bool // Raft's NotifyCh
+	term    *watched  // changes with leadership and readiness
+	stop    chan struct{}
+	wg      sync.WaitGroup
+	futures futures
+	close   sync.Once
+	closed  error
 
 	backing  sync.Mutex // held while a backup is made
 	changing sync.Mutex // held while members are changed: judged, then done
@@ -227,10 +229,13 @@ func (n *Node) ID() raft.ServerID { return n.id }
 // Close takes no more work, lets what is on its way finish for some seconds, and closes the files. It is safe to call again.
 func (n *Node) Close() error {
 	n.close.Do(func() {
+		late := time.Now().Add(closeGrace)
 		n.props.close(closeGrace)
 		close(n.stop)
+		n.futures.close(time.Until(late))
 		err := n.raft.Shutdown().Error()
 		n.wg.Wait()
+		n.reads.close()
 		n.closed = errors.Join(err, n.closeStores())
 	})
 	return n.closed

@@ -32,10 +32,14 @@ type reads struct {
 
 	asked, held atomic.Uint64 // reads, and the rounds of questions that served them; for Status
 
-	mu      sync.Mutex // guards what follows
+	wg sync.WaitGroup // rounds and questions
+
+	mu      sync.Mutex // guards what follows, and what is added to wg from outside of it
 	ready   uint64     // term whose barrier was applied; 0: none
 	waiting *round     // the next to begin
 	running bool
+	asking  context.CancelFunc // ends the running round's questions
+	closed  bool
 }
 
 // round is one round of confirmations.
@@ -95,11 +99,29 @@ func (r *reads) join() *round {
 		r.waiting = &round{done: make(chan struct{})}
 	}
 	w := r.waiting
+	if r.closed {
+		r.waiting, w.err = nil, errReadsClosed
+		close(w.done)
+		return w
+	}
 	if !r.running {
 		r.running = true
-		go r.rounds()
+		r.wg.Go(r.rounds)
 	}
 	return w
+}
+
+var errReadsClosed = errs.E("consensus.Read", errs.Unavailable, "shutting down")
+
+// close ends the round that runs and waits for its goroutines. Reads are refused from now on.
+func (r *reads) close() {
+	r.mu.Lock()
+	r.closed = true
+	if r.asking != nil {
+		r.asking()
+	}
+	r.mu.Unlock()
+	r.wg.Wait()
 }
 
 // rounds runs while someone waits.
@@ -131,7 +153,7 @@ func (r *reads) oneRound() error {
 	if err != nil {
 		return errs.WrapKind(op, errs.Unavailable, err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), confirmMax)
+	ctx, cancel := r.begin()
 	defer cancel()
 	answers := make(chan error, len(voters))
 	for _, v := range voters {
@@ -141,7 +163,7 @@ func (r *reads) oneRound() error {
 		case r.ask == nil:
 			answers <- errs.E(op, errs.Unavailable, "no way to ask %s", v.ID)
 		default:
-			go func() { answers <- r.ask.Confirm(ctx, v, term) }()
+			r.wg.Go(func() { answers <- r.ask.Confirm(ctx, v, term) })
 		}
 	}
 	if err := majority(answers, len(voters)); err != nil {
@@ -152,6 +174,17 @@ func (r *reads) oneRound() error {
 		err = errs.E(op, errs.NotLeader, "the term changed")
 	}
 	return err
+}
+
+// begin gives a round's context, which ends with close too.
+func (r *reads) begin() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(context.Background(), confirmMax)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asking = cancel; r.closed {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 func majority(answers <-chan error, voters int) error {

@@ -2,11 +2,13 @@ package consensus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -143,3 +145,73 @@ func TestATermThatEndsDuringTheRoundConfirmsNothing(t *testing.T) {
 		t.Fatalf("%v", err)
 	}
 }
+
+// TestClosingEndsTheRound at once, with all of its questions, and refuses what comes later.
+func TestClosingEndsTheRound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := &fakeView{state: raft.Leader, term: 1, n: 3}
+		var asking atomic.Int64
+		r := &reads{self: "0", raft: v, ask: confirmFunc(func(ctx context.Context, _ raft.Server, _ uint64) error {
+			asking.Add(1)
+			defer asking.Add(-1)
+			<-ctx.Done()
+			return ctx.Err()
+		})}
+		r.setReady(1)
+		first, next := make(chan error, 1), make(chan error, 1)
+		go func() { first <- r.confirm(t.Context()) }()
+		synctest.Wait()
+		go func() { next <- r.confirm(t.Context()) }() // it waits for the round after
+		synctest.Wait()
+		began := time.Now()
+		r.close()
+		if took := time.Since(began); took > 0 || asking.Load() != 0 {
+			t.Errorf("closed after %v with %d questions on their way", took, asking.Load())
+		}
+		for _, err := range []error{<-first, <-next, r.confirm(t.Context())} {
+			if err == nil {
+				t.Error("a read was confirmed by nobody")
+			}
+		}
+	})
+}
+
+// TestFuturesAreWaitedFor when a node closes, as long as its grace lasts.
+func TestFuturesAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var f futures
+		gate := make(chan struct{})
+		done := f.wait(func() raft.Future { return gatedFuture{gate: gate} })
+		go func() {
+			time.Sleep(time.Second) // of the bubble
+			close(gate)
+		}()
+		began := time.Now()
+		f.close(time.Minute)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("closed after %v", took)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := <-f.wait(func() raft.Future { panic("asked") }); !errors.Is(err, raft.ErrRaftShutdown) {
+			t.Error(err)
+		}
+		var stuck futures
+		never := make(chan struct{})
+		stuck.wait(func() raft.Future { return gatedFuture{gate: never} })
+		began = time.Now()
+		stuck.close(time.Second)
+		if took := time.Since(began); took != time.Second {
+			t.Errorf("closed after %v", took)
+		}
+		close(never)
+	})
+}
+
+type gatedFuture struct {
+	raft.Future
+	gate chan struct{}
+}
+
+func (f gatedFuture) Error() error { <-f.gate; return nil }

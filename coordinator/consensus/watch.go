@@ -57,9 +57,7 @@ func (n *Node) barrier() {
 	term := n.raft.CurrentTerm()
 	ours := func() bool { return n.raft.State() == raft.Leader && n.raft.CurrentTerm() == term }
 	for ours() {
-		done := make(chan error, 1)
-		// Raft may never answer an entry that it holds when it shuts down; the goroutine is left behind then.
-		go func() { done <- n.raft.Barrier(enqueueMax).Error() }()
+		done := n.futures.wait(func() raft.Future { return n.raft.Barrier(enqueueMax) })
 		var err error
 		select {
 		case err = <-done:
@@ -121,9 +119,7 @@ func (n *Node) setTrailing(bytes, entries uint64) {
 
 // Snapshot takes one now. Nothing new to take is no error.
 func (n *Node) Snapshot() error {
-	f := n.raft.Snapshot()
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }()
+	done := n.futures.wait(func() raft.Future { return n.raft.Snapshot() })
 	select {
 	case err := <-done:
 		if err == raft.ErrNothingNewToSnapshot {
