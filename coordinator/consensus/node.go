@@ -42,6 +42,7 @@ type Node struct {
 
 	backing  sync.Mutex // held while a backup is made
 	changing sync.Mutex // held while members are changed: judged, then done
+	reload   sync.Mutex // held while Raft's settings are changed
 
 	failMu sync.Mutex
 	failed error // first fatal failure
@@ -146,6 +147,7 @@ func (n *Node) startRaft() error {
 	n.wg.Go(n.watchLogSize)
 	if n.opts.Transport != nil {
 		n.wg.Go(n.watchPeers)
+		n.wg.Go(n.watchSilence)
 	}
 	return nil
 }
@@ -210,6 +212,9 @@ func (n *Node) Peek(q *metapb.Query) (*metapb.Answer, error) { return n.state.re
 
 // Hash is that of the state machine's rows.
 func (n *Node) Hash() ([32]byte, error) { return n.state.hash() }
+
+// Applied is the index of the newest entry in the state machine.
+func (n *Node) Applied() uint64 { return n.fsm.applied.Load() }
 
 // Leads says whether this node thinks that it leads.
 func (n *Node) Leads() bool { return n.raft.State() == raft.Leader }

@@ -15,6 +15,7 @@ import (
 const (
 	electionTimeout       = time.Second
 	electionTimeoutSingle = 50 * time.Millisecond
+	leaseTimeout          = 500 * time.Millisecond // a leader that hears no majority for so long steps down
 	appendEntriesMax      = 16
 	snapshotEveryBytes    = 64 << 20
 	snapshotEveryEntries  = 65536 // looked at every few minutes; bytes come first under load
@@ -80,7 +81,7 @@ func (n *Node) raftConfig() *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = n.id
 	c.HeartbeatTimeout, c.ElectionTimeout = n.opts.ElectionTimeout, n.opts.ElectionTimeout
-	c.LeaderLeaseTimeout = min(c.LeaderLeaseTimeout, c.HeartbeatTimeout)
+	c.LeaderLeaseTimeout = min(leaseTimeout, c.HeartbeatTimeout)
 	c.MaxAppendEntries = appendEntriesMax
 	c.BatchApplyCh = true
 	c.ShutdownOnRemove = true

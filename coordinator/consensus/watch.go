@@ -110,6 +110,8 @@ func (n *Node) setTrailing(bytes, entries uint64) {
 	if entries > 0 {
 		keep = trailingBytes / max(1, bytes/entries)
 	}
+	n.reload.Lock()
+	defer n.reload.Unlock()
 	c := n.raft.ReloadableConfig()
 	c.TrailingLogs = min(max(keep, trailingEntriesMin), trailingEntriesMax)
 	if err := n.raft.ReloadConfig(c); err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // attemptMax is how long one coordinator is waited for before another one is asked: a frozen leader takes connections and never
-// answers, and failover has 5 s.
+// answers, and failover has 5 s. It ends sooner when another one says that it leads.
 const attemptMax = 2 * time.Second
 
 // CoordinatorConfig of a CoordinatorClient; the zero value works.
@@ -72,7 +72,7 @@ func (c *CoordinatorClient) proposeAlone(ctx context.Context, cmd *metapb.Comman
 			return nil, errs.WrapKind(opOf(methodPropose), notProposed(last, err), err)
 		}
 		var result metapb.Result
-		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+		attempt, cancel := c.find.attempt(ctx, addr, c.cfg.AttemptMax)
 		r, sent, err := c.once(attempt, addr, methodPropose, cmd, &result)
 		cancel()
 		switch {
@@ -124,7 +124,7 @@ func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp pr
 			}
 			return errs.Wrap(opOf(method), err)
 		}
-		attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+		attempt, cancel := c.find.attempt(ctx, addr, c.cfg.AttemptMax)
 		r, _, err := c.once(attempt, addr, method, req, resp)
 		cancel()
 		switch {
@@ -132,7 +132,7 @@ func (c *CoordinatorClient) ask(ctx context.Context, method string, req, resp pr
 			return nil
 		case !c.doubt(addr, r):
 			return err
-		case !r.ran && r.kind == errs.Timeout && ctx.Err() == nil: // ours, not the caller's
+		case !r.ran && (r.kind == errs.Timeout || r.kind == errs.Canceled) && ctx.Err() == nil: // ours, not the caller's
 			err = errs.WrapKind(opOf(method), errs.Unavailable, err)
 		}
 		if last = err; ctx.Err() != nil {

@@ -115,7 +115,7 @@ func TestOfTwoLeadersTheNewerIsAsked(t *testing.T) {
 	answers <- foundStatus{"old", &coordpb.StatusReply{Ready: true, Term: 4}, nil}
 	answers <- foundStatus{"other", &coordpb.StatusReply{Term: 5}, nil}
 	answers <- foundStatus{"new", &coordpb.StatusReply{Ready: true, Term: 5}, nil}
-	leader, _, err := pick(answers, make([]string, 3))
+	leader, _, err := pick(answers, make([]string, 3), map[string]uint64{})
 	require.NoError(t, err)
 	require.Equal(t, "new", leader)
 }

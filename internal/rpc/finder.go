@@ -15,6 +15,8 @@ const (
 	findMax   = time.Second            // of one round of questions
 	findGrace = 20 * time.Millisecond  // for the others, once one says that it leads: an old leader may not know yet
 	findLate  = 250 * time.Millisecond // for the others, once one has answered at all: a frozen one must not delay the rest
+	findAside = 500 * time.Millisecond // a leader that takes longer to answer may have been replaced: the others are asked meanwhile,
+	findAgain = 200 * time.Millisecond // and again after so long
 )
 
 // findAddrsMax bounds the coordinators that are asked at once.
@@ -33,7 +35,8 @@ type finder struct {
 
 type findRound struct {
 	done   chan struct{}
-	leader string // once done
+	leader string            // once done
+	ready  map[string]uint64 // terms of those who said themselves that they lead
 	err    error
 }
 
@@ -70,18 +73,79 @@ func (f *finder) leader(ctx context.Context) (string, error) {
 		defer f.mu.Unlock()
 		return f.addrs[0], nil
 	}
-	r := f.round
-	if r == nil {
-		r = &findRound{done: make(chan struct{})}
-		f.round = r
-		go f.look(r, slices.Clone(f.addrs))
-	}
+	r := f.running()
 	f.mu.Unlock()
+	return r.wait(ctx)
+}
+
+// running is the round of questions that is on its way, or a new one. The caller holds mu.
+func (f *finder) running() *findRound {
+	if f.round == nil {
+		f.round = &findRound{done: make(chan struct{})}
+		go f.look(f.round, slices.Clone(f.addrs))
+	}
+	return f.round
+}
+
+func (r *findRound) wait(ctx context.Context) (string, error) {
 	select {
 	case <-r.done:
 		return r.leader, r.err
 	case <-ctx.Done():
 		return "", errs.Wrap("rpc.leader", ctx.Err())
+	}
+}
+
+// attempt bounds a call to the coordinator at addr. Should it not answer soon, the others are asked whether one of them leads; if
+// one does, the attempt ends. Cancel it when the call has ended.
+func (f *finder) attempt(ctx context.Context, addr string, most time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	aside := time.AfterFunc(findAside, func() {
+		if f.replaced(ctx, addr) {
+			cancel()
+		}
+	})
+	return ctx, func() { aside.Stop(); cancel() }
+}
+
+// replaced asks until another coordinator than addr leads, or ctx ends.
+func (f *finder) replaced(ctx context.Context, addr string) bool {
+	t := time.NewTicker(findAgain)
+	defer t.Stop()
+	for {
+		f.mu.Lock()
+		if len(f.addrs) == 1 {
+			f.mu.Unlock()
+			return false
+		}
+		r := f.running()
+		f.mu.Unlock()
+		if leader, err := r.wait(ctx); err == nil && r.deposed(addr) {
+			f.move(addr, leader)
+			return true
+		}
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// deposed says that another one leads, by its own word, and that addr did not say so of a term as high: a leader may be slow, and it
+// may have several addresses.
+func (r *findRound) deposed(addr string) bool {
+	theirs, sure := r.ready[r.leader]
+	own, leads := r.ready[addr]
+	return sure && r.leader != addr && (!leads || own < theirs)
+}
+
+// move says that another coordinator says that it leads, in the place of one that does not answer.
+func (f *finder) move(from, to string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.current == from || f.current == "" {
+		f.current = to
 	}
 }
 
@@ -125,7 +189,8 @@ func (f *finder) look(r *findRound, addrs []string) {
 		})
 	}
 	var members []string
-	r.leader, members, r.err = pick(answers, addrs)
+	r.ready = map[string]uint64{}
+	r.leader, members, r.err = pick(answers, addrs, r.ready)
 	cancel()
 	f.mu.Lock()
 	f.round = nil
@@ -152,8 +217,8 @@ func (f *finder) learn(members []string) {
 }
 
 // pick gives the leader's address and those of the members that it names. When none of those that were asked leads, the one that
-// knows best says who does: we may have been told of followers only.
-func pick(answers <-chan foundStatus, asked []string) (leader string, members []string, err error) {
+// knows best says who does: we may have been told of followers only. The terms of those who lead go into ready.
+func pick(answers <-chan foundStatus, asked []string, ready map[string]uint64) (leader string, members []string, err error) {
 	const op = "rpc.leader"
 	var best, follower foundStatus
 	var cause error
@@ -166,6 +231,9 @@ wait:
 			if a.err != nil {
 				cause = a.err
 				continue
+			}
+			if a.s.Ready {
+				ready[a.addr] = a.s.Term
 			}
 			if a.s.Ready && (best.s == nil || a.s.Term > best.s.Term) {
 				if best.s == nil {

@@ -124,7 +124,7 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, all []*sharedPropos
 		req.Commands[i] = p.cmd
 	}
 	// One who goes away must not put the others in doubt.
-	attempt, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.AttemptMax)
+	attempt, cancel := c.find.attempt(context.WithoutCancel(ctx), addr, c.cfg.AttemptMax)
 	defer cancel()
 	var reply coordpb.ProposeSomeReply
 	r, sent, err := c.once(attempt, addr, methodPropSome, req, &reply)

@@ -94,7 +94,7 @@ func (c *CoordinatorClient) readSome(ctx context.Context, r *sharedRead, others 
 	for _, o := range others {
 		req.Queries = append(req.Queries, o.q)
 	}
-	attempt, cancel := context.WithTimeout(ctx, c.cfg.AttemptMax)
+	attempt, cancel := c.find.attempt(ctx, addr, c.cfg.AttemptMax)
 	defer cancel()
 	var reply coordpb.ReadSomeReply
 	if r, _, err := c.once(attempt, addr, methodReadSome, req, &reply); err != nil {

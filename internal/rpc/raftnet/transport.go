@@ -2,8 +2,10 @@ package raftnet
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -96,12 +98,38 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 
 // RequestVote is raft.Transport's.
 func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
-	return t.NetworkTransport.RequestVote(id, meant(id, target), args, resp)
+	return whole(func() error {
+		*resp = raft.RequestVoteResponse{}
+		return t.NetworkTransport.RequestVote(id, meant(id, target), args, resp)
+	})
 }
 
 // RequestPreVote is raft.WithPreVote's.
 func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
-	return t.NetworkTransport.RequestPreVote(id, meant(id, target), args, resp)
+	return whole(func() error {
+		*resp = raft.RequestPreVoteResponse{}
+		return t.NetworkTransport.RequestPreVote(id, meant(id, target), args, resp)
+	})
+}
+
+// whole asks for a vote until it meets a connection that is whole: those to a coordinator that was restarted since stay in the pool
+// until they are used, and an election that fails for each of them waits one to two election timeouts. A vote may be asked for again.
+func whole(ask func() error) error {
+	for range poolMax {
+		if err := ask(); err == nil || !broken(err) {
+			return err
+		}
+	}
+	return ask()
+}
+
+func broken(err error) bool {
+	for _, x := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, x) {
+			return true
+		}
+	}
+	return false
 }
 
 // InstallSnapshot is raft.Transport's.
