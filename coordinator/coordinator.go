@@ -29,6 +29,11 @@ type Coordinator struct {
 	repair  *repair.Queue    // nil: nothing is repaired
 	compare *repair.Comparer // as repair
 
+	ages      ages
+	epochAge  epochAge
+	started   time.Time     // by the wall clock, without what is never set in it
+	startedAt time.Duration // by the clock that is never set
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -53,6 +58,9 @@ func Open(ctx context.Context, cfg Config) (*Coordinator, error) {
 	}
 	c := &Coordinator{cfg: cfg, blobs: cfg.Blobs}
 	c.space = newSpace(&c.cfg)
+	c.ages.delay = cfg.QueueDelay
+	c.epochAge.fs, c.epochAge.name = cfg.FS, cfg.FS.PathJoin(cfg.Dir, tickName)
+	c.started, c.startedAt = cfg.Clock.Now().Round(0), cfg.Clock.Elapsed()
 	c.repair, c.compare = c.newRepair(), c.newCompare()
 	o := cfg.Raft
 	o.FS, o.Dir, o.Log, o.KV, o.Fatal, o.Now = cfg.FS, cfg.Dir, cfg.Log, cfg.KV, cfg.Fatal, cfg.Clock.Now
@@ -63,6 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Coordinator, error) {
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.wg.Go(c.lead)
+	c.wg.Go(func() { c.watchAges(c.ctx) })
 	return c, nil
 }
 
@@ -170,6 +179,7 @@ func (c *Coordinator) Close() error {
 	c.close.Do(func() {
 		c.cancel()
 		c.wg.Wait()
+		c.epochAge.keep(c.cfg.Clock.Elapsed())
 		c.closed = c.node.Close()
 	})
 	return c.closed

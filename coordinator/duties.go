@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -40,20 +41,24 @@ func (c *Coordinator) duties() []txn.Duty {
 			return err
 		}},
 		{Name: "forget completed uploads", Next: txn.Every(pruneEvery), Step: func(ctx context.Context, now time.Time) error {
-			_, err := txn.PruneCompleted(ctx, c, now.Add(-c.cfg.CompletedKeep))
+			_, err := txn.PruneCompleted(ctx, c, c.notAfter(now).Add(-c.cfg.CompletedKeep))
 			return err
 		}},
 	}
 	return duties
 }
 
-func (c *Coordinator) tickFile() tickFile {
-	return tickFile{fs: c.cfg.FS, name: c.cfg.FS.PathJoin(c.cfg.Dir, tickName)}
+// notAfter is now, or what now would be if nobody had set the wall clock forward since this coordinator started.
+func (c *Coordinator) notAfter(now time.Time) time.Time {
+	if steady := c.started.Add(c.cfg.Clock.Elapsed() - c.startedAt); steady.Before(now) {
+		return steady
+	}
+	return now
 }
 
-// untilTick looks at least every tenth of an interval, so that a changed clock does not matter for long.
+// untilTick looks at least every tenth of an interval, and often enough to remember most of it when the process is killed.
 func (c *Coordinator) untilTick(time.Time) time.Duration {
-	return max(c.cfg.EpochInterval/10, time.Millisecond)
+	return max(min(c.cfg.EpochInterval/10, time.Minute), time.Millisecond)
 }
 
 // TickIfDue ticks the epoch when it has lasted for the interval.
@@ -62,8 +67,7 @@ func (c *Coordinator) TickIfDue(ctx context.Context) error {
 	if err != nil || len(l.GetCluster().GetId()) == 0 {
 		return err
 	}
-	now := c.cfg.Clock.Now()
-	if now.Before(c.tickFile().due(l.Cluster.Epoch, c.cfg.EpochInterval, now)) {
+	if c.epochAge.of(l.Cluster.Epoch, c.cfg.Clock.Elapsed()) < c.cfg.EpochInterval {
 		return nil
 	}
 	return c.TickOnce(ctx)
@@ -73,18 +77,24 @@ func (c *Coordinator) TickIfDue(ctx context.Context) error {
 func (c *Coordinator) TickOnce(ctx context.Context) error {
 	row, err := txn.TickEpoch(ctx, c, c.cfg.HorizonLag)
 	if err == nil {
-		c.tickFile().due(row.GetEpoch(), c.cfg.EpochInterval, c.cfg.Clock.Now())
+		c.epochAge.of(row.GetEpoch(), c.cfg.Clock.Elapsed())
 		c.cfg.Log.Info("epoch", zap.Uint64("epoch", row.GetEpoch()), zap.Uint64("horizon", row.GetHorizon()))
 	}
 	return err
 }
 
-// CollectOnce goes through the deletion queue once.
+// CollectOnce goes through the deletion queue once. What is due was queued by an entry that this coordinator applied a delay ago by its
+// own clock: what the wall clocks say, which leaders stamp entries with, does not matter.
 func (c *Coordinator) CollectOnce(ctx context.Context) (txn.Collected, error) {
 	v := c.volumes()
 	if v == nil {
 		return txn.Collected{}, nil
 	}
-	// Not negative: what was queued in this very millisecond is due when nothing is to wait.
-	return txn.Collect(ctx, c, v, c.cfg.Clock.Now().Add(time.Millisecond-c.cfg.QueueDelay))
+	now := c.cfg.Clock.Elapsed()
+	c.ages.note(c.node.Applied(), now)
+	upTo := c.ages.old(now)
+	if c.cfg.QueueDelay == 0 {
+		upTo = math.MaxUint64
+	}
+	return txn.Collect(ctx, c, v, upTo)
 }

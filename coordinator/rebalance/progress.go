@@ -172,5 +172,5 @@ func (r *rate) at(now time.Time) float64 {
 	if total == 0 {
 		return 0
 	}
-	return float64(total) / float64(min(rateSlots, now.Unix()-r.first+1))
+	return float64(total) / float64(min(rateSlots, max(1, now.Unix()-r.first+1)))
 }

@@ -2,8 +2,9 @@ package txn
 
 import (
 	"context"
+	"encoding/binary"
+	"math"
 	"slices"
-	"time"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -26,12 +27,12 @@ type Collected struct {
 	Waited int // runs that stay because a volume did not confirm
 }
 
-// Collect goes through the deletion queue from its head: rows queued before the time have their parts released or their bytes
-// deleted. It ends at the first younger row or after a bounded number of pages. A volume that fails keeps only its own runs in
+// Collect goes through the deletion queue from its head: rows that entries up to an index have queued have their parts released or
+// their bytes deleted. It ends at the first younger row or after a bounded number of pages. A volume that fails keeps only its own runs in
 // the queue; its error is returned once the rest is done.
-func Collect(ctx context.Context, m Metadata, v Volumes, before time.Time) (Collected, error) {
+func Collect(ctx context.Context, m Metadata, v Volumes, upTo uint64) (Collected, error) {
 	const op = "txn.Collect"
-	c := collector{m: m, v: v, before: before.UnixMilli(), down: map[uint32]bool{}}
+	c := collector{m: m, v: v, down: map[uint32]bool{}}
 	var err error
 	if c.layout, err = layout(ctx, m); err != nil {
 		return c.did, errs.Wrap(op, err)
@@ -42,7 +43,7 @@ func Collect(ctx context.Context, m Metadata, v Volumes, before time.Time) (Coll
 		if err != nil {
 			return c.did, errs.Wrap(op, err)
 		}
-		due := slices.IndexFunc(page, func(e *metapb.QueueEntry) bool { return e.Row.QueuedMs >= c.before })
+		due := slices.IndexFunc(page, func(e *metapb.QueueEntry) bool { return queuedBy(e.Key) > upTo })
 		rows := page
 		if due >= 0 {
 			rows = page[:due]
@@ -58,10 +59,17 @@ func Collect(ctx context.Context, m Metadata, v Volumes, before time.Time) (Coll
 	return c.did, errs.Wrap(op, c.failed)
 }
 
+// queuedBy is the index of the entry that queued a row: positions in the queue begin with it.
+func queuedBy(key []byte) uint64 {
+	if len(key) < 8 {
+		return math.MaxUint64
+	}
+	return binary.BigEndian.Uint64(key)
+}
+
 type collector struct {
 	m      Metadata
 	v      Volumes
-	before int64
 	layout *metapb.Layout
 	did    Collected
 	down   map[uint32]bool // volumes that failed in this step

@@ -11,7 +11,10 @@ import (
 
 // Clock is time as loops see it.
 type Clock interface {
+	// Now is the wall clock's, which somebody may set.
 	Now() time.Time
+	// Elapsed is the time since some moment, by a clock that is never set. Whatever is done when time has passed goes by it.
+	Elapsed() time.Duration
 	// After is time.After.
 	After(d time.Duration) <-chan time.Time
 }
@@ -21,6 +24,11 @@ type RealClock struct{}
 
 // Now is time.Now.
 func (RealClock) Now() time.Time { return time.Now() }
+
+// Elapsed is the time since the process started.
+func (RealClock) Elapsed() time.Duration { return time.Since(started) }
+
+var started = time.Now()
 
 // After is time.After.
 func (RealClock) After(d time.Duration) <-chan time.Time { return time.After(d) }

@@ -74,9 +74,9 @@ func (q *queue) drop(key []byte) {
 	}
 }
 
-func (q *queue) add(ms int64, row *metapb.QueueRow) []byte {
-	key := binary.BigEndian.AppendUint32(nil, uint32(len(q.rows)+1))
-	row.QueuedMs = ms
+// add queues by the entry of an index.
+func (q *queue) add(index uint64, row *metapb.QueueRow) []byte {
+	key := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(nil, index), uint32(len(q.rows)+1))
 	q.rows = append(q.rows, &metapb.QueueEntry{Key: key, Row: row})
 	return key
 }
@@ -115,9 +115,9 @@ func TestCollectGoesThroughTheQueue(t *testing.T) {
 		q.add(2, &metapb.QueueRow{Run: run(uint32(i%2), i)})
 	}
 	q.add(100, &metapb.QueueRow{Run: run(0, 1000)}) // too young
-	q.add(3, &metapb.QueueRow{Run: run(0, 1001)})   // behind it: its turn comes later
+	q.add(101, &metapb.QueueRow{Run: run(0, 1001)}) // behind it: its turn comes later
 	v := &volumes{down: map[uint32]bool{3: true}, deleted: map[uint32]int{}}
-	did, err := Collect(t.Context(), q, v, time.UnixMilli(50))
+	did, err := Collect(t.Context(), q, v, 50)
 	if err == nil {
 		t.Fatal("a volume was down")
 	}
@@ -128,7 +128,7 @@ func TestCollectGoesThroughTheQueue(t *testing.T) {
 		t.Fatalf("%d rows are left, %v", len(q.rows), v.deleted)
 	}
 	v.down = nil
-	did, err = Collect(t.Context(), q, v, time.UnixMilli(50))
+	did, err = Collect(t.Context(), q, v, 50)
 	if err != nil || did.Runs != 200 || len(q.rows) != 2 || v.deleted[3] != 200 {
 		t.Fatalf("%+v, %v, %d rows, %v", did, err, len(q.rows), v.deleted)
 	}
