@@ -225,7 +225,11 @@ func (c *Coordinator) term(term uint64) {
 		}
 		if now := err.Error(); now != last {
 			last = now
-			c.cfg.Log.Warn("the cluster could not be read or founded", zap.Error(err))
+			tell := c.cfg.Log.Warn
+			if errs.Is(err, errs.Unavailable) || errs.Is(err, errs.NotLeader) { // volumes have yet to join, or another one leads by now
+				tell = c.cfg.Log.Info
+			}
+			tell("the cluster could not be read or founded yet", zap.Error(err))
 		}
 		select {
 		case <-c.cfg.Clock.After(foundRetry):

@@ -52,6 +52,21 @@ func wantKind(t *testing.T, want errs.Kind, err error) {
 
 var allUp = func(Member) bool { return true }
 
+// TestLeadershipGoesToWhoeverIsThere: the voter that Raft would choose has just gone.
+func TestLeadershipGoesToWhoeverIsThere(t *testing.T) {
+	for gone := 1; gone <= 2; gone++ {
+		g, nodes := threeVoters(t)
+		for _, n := range nodes {
+			awaitApplied(t, n, nodes[0].raft.LastIndex())
+		}
+		g.stop(t, nodes[gone])
+		must(t, nodes[0].StepDown())
+		if got := g.leader(t); got != nodes[3-gone] {
+			t.Fatalf("%s leads, not %s", got.ID(), nodes[3-gone].ID())
+		}
+	}
+}
+
 // TestAMemberVotesOnceItIsPromoted, and not before; a replaced one loses its place.
 func TestAMemberVotesOnceItIsPromoted(t *testing.T) {
 	g := newGroup()

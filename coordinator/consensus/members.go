@@ -107,15 +107,29 @@ func (n *Node) Promote(m Member) error {
 	return changed(op, n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Address), 0, memberMax).Error())
 }
 
-// StepDown hands leadership to another voter, if this node leads and there is one; it waits for some seconds at most.
+// StepDown hands leadership to another voter, if this node leads and there is one; it waits for some seconds at most. Raft proposes the one
+// that has most of the log, which may have gone a moment ago: then the others are asked.
 func (n *Node) StepDown() error {
+	const op = "consensus.StepDown"
 	if !n.Leads() || n.alone() {
 		return nil
 	}
-	switch err := n.within(transferMax, n.raft.LeadershipTransfer); {
-	case errors.Is(err, errLate):
-		return errs.E("consensus.StepDown", errs.Timeout, "no voter took over")
-	default:
-		return errs.Wrap("consensus.StepDown", err)
+	until := time.Now().Add(transferMax)
+	err := n.within(transferMax, func() raft.Future { return n.raft.LeadershipTransfer() })
+	servers, _ := n.configuration()
+	for _, s := range servers {
+		if err == nil || !n.Leads() {
+			return nil
+		}
+		if s.Suffrage == raft.Voter && s.ID != n.id && !n.noise.isDown(string(s.ID)) {
+			err = n.within(time.Until(until), func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
+		}
 	}
+	switch {
+	case err == nil || !n.Leads():
+		return nil
+	case errors.Is(err, errLate):
+		return errs.E(op, errs.Timeout, "no voter took over")
+	}
+	return errs.Wrap(op, err)
 }

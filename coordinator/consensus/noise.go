@@ -22,6 +22,9 @@ type noise struct {
 
 	mu   sync.Mutex // guards what follows
 	seen map[string]*said
+
+	causes map[string]string // by address: why a peer could last not be reached
+	down   map[string]bool   // ids of the members that watchPeers has told of
 }
 
 type said struct {
@@ -30,7 +33,9 @@ type said struct {
 	peer string
 }
 
-func newNoise() *noise { return &noise{now: time.Now, seen: map[string]*said{}} }
+func newNoise() *noise {
+	return &noise{now: time.Now, seen: map[string]*said{}, causes: map[string]string{}, down: map[string]bool{}}
+}
 
 // pass says whether a message is to be said, and how many were not since the last time. args are names and values.
 func (n *noise) pass(msg string, args []any) (ok bool, left int) {
@@ -70,7 +75,7 @@ func (n *noise) again(peer string) {
 func peerOf(args []any) string {
 	for i := 0; i+1 < len(args); i += 2 {
 		switch args[i] {
-		case "peer", "address", "target", "server-addr":
+		case "peer", "address", "target", "server-addr", "server-id":
 		default:
 			continue
 		}
@@ -110,8 +115,10 @@ func (n *Node) peerSeen(x any, down map[raft.ServerID]time.Time) {
 	case raft.FailedHeartbeatObservation:
 		if _, known := down[x.PeerID]; !known && len(down) < noiseKindsMax {
 			down[x.PeerID] = x.LastContact
-			n.opts.Log.Warn("a coordinator does not answer", zap.String("address", n.addressOf(x.PeerID)), zap.String("id", string(x.PeerID)),
-				zap.Time("last_heard", x.LastContact))
+			n.noise.setDown(x.PeerID, true)
+			addr := n.addressOf(x.PeerID)
+			n.opts.Log.Warn("a coordinator does not answer", zap.String("address", addr), zap.String("id", string(x.PeerID)),
+				zap.Time("last_heard", x.LastContact), zap.String("cause", n.noise.cause(addr)))
 		}
 	case raft.ResumedHeartbeatObservation:
 		addr := n.addressOf(x.PeerID)
@@ -121,6 +128,7 @@ func (n *Node) peerSeen(x any, down map[raft.ServerID]time.Time) {
 			return
 		}
 		delete(down, x.PeerID)
+		n.noise.setDown(x.PeerID, false)
 		n.opts.Log.Info("a coordinator answers again", zap.String("address", addr), zap.String("id", string(x.PeerID)),
 			zap.Duration("after", time.Since(since).Round(time.Millisecond)))
 	}

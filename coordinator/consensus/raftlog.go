@@ -11,7 +11,7 @@ import (
 )
 
 // raftLogger gives Raft's messages to zap, from level warn on. A single voter's warnings are left out: that it heard from no
-// leader and elected itself is how it starts. What is said again and again is left out, see noise.
+// leader and elected itself is how it starts. What is ordinary is told at level debug, and what is said again and again is left out, see noise.
 type raftLogger struct {
 	z      *zap.Logger
 	single bool
@@ -36,7 +36,11 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	}
 	args = append(l.args[:len(l.args):len(l.args)], args...)
 	left := 0
-	if l.noise != nil {
+	switch {
+	case l.noise == nil:
+	case l.noise.ordinary(msg, args):
+		zl = zapcore.DebugLevel
+	default:
 		if ok, left = l.noise.pass(msg, args); !ok {
 			return
 		}

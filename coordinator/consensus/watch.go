@@ -70,6 +70,10 @@ func (n *Node) barrier() {
 			n.term.change()
 			return
 		}
+		if !ours() { // Raft has told why
+			n.opts.Log.Debug("the term ended before its barrier", zap.Uint64("term", term), zap.Error(err))
+			return
+		}
 		n.opts.Log.Warn("the barrier of a new leader failed", zap.Uint64("term", term), zap.Error(err))
 		select {
 		case <-time.After(watchEvery):

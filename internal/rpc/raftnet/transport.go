@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"minikv/internal/errs"
 	"minikv/internal/rpc"
@@ -173,10 +174,20 @@ func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 		return
 	}
 	var fields []zap.Field
+	to := zapcore.WarnLevel
 	for i := 0; i+1 < len(args); i += 2 {
 		if k, ok := args[i].(string); ok {
 			fields = append(fields, zap.Any(k, args[i+1]))
 		}
+		if err, ok := args[i+1].(error); ok && ended(err) {
+			to = zapcore.DebugLevel
+		}
 	}
-	s.z.Warn("raft-net: "+msg, fields...)
+	s.z.Log(to, "raft-net: "+msg, fields...)
+}
+
+// ended says that a connection was closed by either side, as it is whenever a coordinator stops or is killed; whoever needs the other one
+// tells that it is gone.
+func ended(err error) bool {
+	return errors.Is(err, net.ErrClosed) || errors.Is(err, raft.ErrTransportShutdown) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
