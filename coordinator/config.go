@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"time"
 
 	"go.uber.org/zap"
@@ -72,6 +73,9 @@ type Config struct {
 	RepairRate int64
 	// CompareEvery is the time between two comparisons of all replicas. 0: 1 h
 	CompareEvery time.Duration
+
+	// LevelOf asks another coordinator for the highest command level that it knows; nil: all know as much as this one.
+	LevelOf func(ctx context.Context, m consensus.Member) (uint32, error)
 
 	// BallastBytes are preallocated in Dir and released when space is short. 0: 256 MiB, negative: none.
 	BallastBytes int64

@@ -84,6 +84,9 @@ func (c *Coordinator) Propose(ctx context.Context, cmd *metapb.Command) (*metapb
 		}
 		return nil, err
 	}
+	if err := c.allow(ctx, "coordinator.Propose", cmd); err != nil {
+		return nil, errs.WrapKind("coordinator.Propose", errs.NotProposed, err)
+	}
 	return c.node.Propose(ctx, cmd)
 }
 

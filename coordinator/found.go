@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"slices"
 
+	"minikv/coordinator/meta"
 	"minikv/coordinator/placement"
 	"minikv/coordinator/rebalance"
 	"minikv/internal/errs"
@@ -33,12 +34,16 @@ func (c *Coordinator) foundIfEmpty(ctx context.Context) error {
 	}
 	id := make([]byte, 16)
 	rand.Read(id)
-	r, err := c.node.Propose(ctx, &metapb.Command{Op: &metapb.Command_CreateCluster{CreateCluster: &metapb.CreateCluster{
+	cmd := &metapb.Command{Op: &metapb.Command_CreateCluster{CreateCluster: &metapb.CreateCluster{
 		Id: id, Fsync: c.cfg.Fsync,
 		Pool:    &metapb.PoolRow{Shards: c.cfg.Pool.Shards, Replication: c.cfg.Pool.Replication, BlobSize: c.cfg.Pool.BlobSize},
 		Volumes: volumes,
 		Shards:  shards,
-	}}})
+	}}}
+	if err := c.allow(ctx, op, cmd); err != nil {
+		return err
+	}
+	r, err := c.node.Propose(ctx, cmd)
 	if err != nil {
 		return errs.Wrap(op, err)
 	}
@@ -61,6 +66,15 @@ func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow
 	if len(rows) < max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)) {
 		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes have joined; the cluster is founded with %d", len(rows), c.cfg.FoundWith)
 	}
+	takes := 0
+	for _, row := range rows {
+		if meta.TakesShards(row) {
+			takes++
+		}
+	}
+	if need := int(c.cfg.Pool.Replication); takes < need {
+		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes with a weight above 0 have joined; %d replicas need as many", takes, need)
+	}
 	return rows, placedShards(c.cfg.Pool, rows), nil
 }
 
@@ -68,7 +82,7 @@ func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow
 func (c *Coordinator) joinedVolumes() []*metapb.VolumeRow {
 	var rows []*metapb.VolumeRow
 	for _, h := range c.health.all() {
-		rows = append(rows, &metapb.VolumeRow{Id: h.last.Incarnation, Node: h.node, Zone: h.zone, Capacity: h.last.DiskTotal, Address: h.last.Address})
+		rows = append(rows, &metapb.VolumeRow{Id: h.last.Incarnation, Node: h.node, Zone: h.zone, Capacity: h.last.DiskTotal, Address: h.last.Address, Weight: h.last.Weight})
 	}
 	slices.SortFunc(rows, func(a, b *metapb.VolumeRow) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), bytes.Compare(a.Id, b.Id))

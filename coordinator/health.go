@@ -210,6 +210,7 @@ func (c *Coordinator) silentOnes(l *metapb.Layout) []*metapb.VolumeRow {
 		age, _ := c.health.silent(row.Id, now)
 		switch {
 		case row.State != meta.VolumeIn:
+		case !meta.TakesShards(row) && age < c.cfg.OutAfter: // it takes none of the others' shards
 		case row.Address == "" || age < c.cfg.DownAfter:
 			living++
 		case age >= c.cfg.OutAfter:

@@ -74,13 +74,21 @@ func (c *Coordinator) register(ctx context.Context, l *metapb.Layout, r *coordpb
 		return 0, errs.E("coordinator.Join", errs.Conflict, "volume %d was removed; node add brings it back", row.Number)
 	}
 	res, err := c.propose(ctx, "coordinator.Join", &metapb.Command{Op: &metapb.Command_RegisterVolume{RegisterVolume: &metapb.RegisterVolume{
-		Id: v.Incarnation, Node: r.Node, Zone: r.Zone, Address: v.Address, Capacity: v.DiskTotal,
+		Id: v.Incarnation, Node: r.Node, Zone: r.Zone, Address: v.Address, Capacity: v.DiskTotal, Weight: weightOf(row, v),
 	}}})
 	if err != nil {
 		return 0, err
 	}
 	c.cfg.Log.Info("volume registered", zap.Uint32("volume", res.GetVolume().GetNumber()), zap.String("node", r.Node), zap.String("address", v.Address))
 	return res.GetVolume().GetNumber(), nil
+}
+
+// weightOf is what a volume that is not known yet asks for; later an operator decides.
+func weightOf(row *metapb.VolumeRow, v *coordpb.NodeVolume) *uint64 {
+	if row != nil {
+		return nil
+	}
+	return v.Weight
 }
 
 // registered says that a row says what the node says.
@@ -101,6 +109,9 @@ func rowOf(l *metapb.Layout, id []byte) *metapb.VolumeRow {
 
 // propose makes a recorded refusal an error.
 func (c *Coordinator) propose(ctx context.Context, op string, cmd *metapb.Command) (*metapb.Result, error) {
+	if err := c.allow(ctx, op, cmd); err != nil {
+		return nil, err
+	}
 	r, err := c.node.Propose(ctx, cmd)
 	if err != nil {
 		return nil, errs.Wrap(op, err)

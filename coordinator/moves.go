@@ -119,12 +119,12 @@ func (c *Coordinator) DrainNode(ctx context.Context, name string) error {
 	return c.setStates(ctx, op, name, meta.VolumeDraining, false, func(l *metapb.Layout, rows []*metapb.VolumeRow) error {
 		left := 0
 		for _, row := range l.Volumes {
-			if row.State == meta.VolumeIn && !slices.Contains(rows, row) {
+			if meta.TakesShards(row) && !slices.Contains(rows, row) {
 				left++
 			}
 		}
 		if need := int(l.GetPools()[0].GetReplication()); left < need {
-			return errs.E(op, errs.Conflict, "%d volumes would be left, and blobs have %d replicas: add nodes first", left, need)
+			return errs.E(op, errs.Conflict, "%d volumes that take shards would be left, and blobs have %d replicas: add nodes first", left, need)
 		}
 		for _, row := range rows {
 			if row.State == meta.VolumeRemoved {
@@ -165,7 +165,6 @@ func (c *Coordinator) RemoveNode(ctx context.Context, name string, force bool) (
 
 // leavesQuorum refuses when a shard of those that go would be left without a quorum of living members.
 func (c *Coordinator) leavesQuorum(l *metapb.Layout, goes func(uint32) bool) error {
-	quorum := int(l.GetPools()[0].GetReplication()/2 + 1)
 	for _, s := range l.Shards {
 		others := 0
 		for _, v := range s.Members {
@@ -173,7 +172,7 @@ func (c *Coordinator) leavesQuorum(l *metapb.Layout, goes func(uint32) bool) err
 				others++
 			}
 		}
-		if slices.ContainsFunc(s.Members, goes) && others < quorum {
+		if quorum := meta.Quorum(len(s.Members)); slices.ContainsFunc(s.Members, goes) && others < quorum {
 			return errs.E("", errs.Conflict, "shard %d would have %d living replicas; a quorum is %d", s.Shard, others, quorum)
 		}
 	}

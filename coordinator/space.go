@@ -132,7 +132,8 @@ func freesSpace(c *metapb.Command) bool {
 		*metapb.Command_ReleaseParts, *metapb.Command_CollectRuns, *metapb.Command_ClearMissing, *metapb.Command_ReportMissing,
 		*metapb.Command_PruneCompleted,
 		*metapb.Command_RegisterVolume, *metapb.Command_SetVolumeState, *metapb.Command_JoinShard, *metapb.Command_FlipShard,
-		*metapb.Command_CancelJoin, *metapb.Command_ReleaseShard, *metapb.Command_SetRebalance:
+		*metapb.Command_CancelJoin, *metapb.Command_ReleaseShard, *metapb.Command_SetRebalance, *metapb.Command_SetReplication,
+		*metapb.Command_SetVolumeWeight:
 		return true
 	case *metapb.Command_Batch:
 		for _, o := range op.Batch.GetOps() {

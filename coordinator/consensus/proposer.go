@@ -31,6 +31,7 @@ const (
 // protobuf a field that comes again replaces the earlier one.
 type proposal struct {
 	raw   []byte
+	level uint32
 	state atomic.Int32
 	done  chan outcome // 1: never blocks
 }
@@ -95,7 +96,7 @@ func (p *proposer) propose(ctx context.Context, c *metapb.Command) (*metapb.Resu
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
-	q := &proposal{raw: raw, done: make(chan outcome, 1)}
+	q := &proposal{raw: raw, level: max(c.GetLevel(), meta.LevelOf(c)), done: make(chan outcome, 1)}
 	select {
 	case <-p.stop:
 		return nil, errs.E(op, errs.NotProposed, "shutting down")
@@ -161,7 +162,7 @@ func encodeCommand(c *metapb.Command) ([]byte, error) {
 	}
 	if c.GetLevel() == 0 {
 		b = protowire.AppendTag(b, fieldCommandLevel, protowire.VarintType)
-		b = protowire.AppendVarint(b, meta.Level)
+		b = protowire.AppendVarint(b, uint64(meta.LevelOf(c)))
 	}
 	if len(c.GetSeed()) == 0 {
 		b = protowire.AppendTag(b, fieldCommandSeed, protowire.BytesType)
@@ -280,16 +281,17 @@ func (p *proposer) send(group []*proposal, slots int) {
 	}()
 }
 
-// encodeEntry frames the commands and stamps them with the leader's time, which never runs backwards.
+// encodeEntry frames the commands, under the highest level of theirs, and stamps them with the leader's time, which never runs backwards.
 func (p *proposer) encodeEntry(group []*proposal) []byte {
 	p.lastMS = max(p.lastMS, p.now().UnixMilli())
-	size := stampBytesMax
+	size, level := stampBytesMax, uint32(1)
 	for _, q := range group {
 		size += len(q.raw) + 2*stampBytesMax
+		level = max(level, q.level)
 	}
 	b := make([]byte, 0, size)
 	b = protowire.AppendTag(b, fieldEntryLevel, protowire.VarintType)
-	b = protowire.AppendVarint(b, meta.Level)
+	b = protowire.AppendVarint(b, uint64(level))
 	for _, q := range group {
 		raw := protowire.AppendTag(q.raw, fieldCommandTime, protowire.VarintType)
 		raw = protowire.AppendVarint(raw, uint64(p.lastMS))

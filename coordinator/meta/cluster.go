@@ -28,7 +28,7 @@ func (t *txn) createCluster(op *metapb.CreateCluster, res *metapb.Result) error 
 		return err
 	}
 	c := &metapb.ClusterRow{
-		Id: op.Id, CreatedMs: t.c.TimeMs, Level: Level, Epoch: epochFirst, Fsync: op.Fsync, HorizonIndex: t.index,
+		Id: op.Id, CreatedMs: t.c.TimeMs, Level: t.c.Level, Epoch: epochFirst, Fsync: op.Fsync, HorizonIndex: t.index,
 		LayoutIndex: t.index,
 	}
 	for _, v := range op.Volumes {

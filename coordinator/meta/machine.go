@@ -8,9 +8,6 @@ import (
 	"minikv/proto/metapb"
 )
 
-// Level is the highest command level that this code applies.
-const Level = 1
-
 // bucketsCachedMax bounds the cached bucket rows.
 const bucketsCachedMax = 4096
 
@@ -56,6 +53,9 @@ func New(db *kv.DB) (*Machine, error) {
 	}
 	if found {
 		m.cluster = c
+	}
+	if c.Level > Level {
+		return nil, errs.E("meta.New", errs.Unsupported, "the rows are of level %d; this program knows 1 to %d", c.Level, Level)
 	}
 	return m, m.loadLayout(db)
 }
@@ -144,6 +144,9 @@ func (m *Machine) absorb(t *txn) error {
 	}
 	for _, id := range t.ended {
 		m.forget(id)
+	}
+	for _, row := range t.pools {
+		m.pools[row.Pool] = row
 	}
 	for _, row := range t.volumes {
 		m.volumes[row.Number] = row
@@ -244,6 +247,10 @@ func (m *Machine) runMembership(t *txn, res *metapb.Result) error {
 		return t.releaseShard(op.ReleaseShard, res)
 	case *metapb.Command_SetRebalance:
 		return t.setRebalance(op.SetRebalance, res)
+	case *metapb.Command_SetReplication:
+		return t.setReplication(op.SetReplication, res)
+	case *metapb.Command_SetVolumeWeight:
+		return t.setVolumeWeight(op.SetVolumeWeight, res)
 	}
 	return refuse(errs.Invalid, "the command has no operation")
 }

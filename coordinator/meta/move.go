@@ -9,9 +9,10 @@ import (
 	"minikv/proto/metapb"
 )
 
-// The life of a move of a shard from leaving to joining volumes:
+// The life of a move of a shard from leaving to joining volumes; with none that leave it is raised to more members, with none that join
+// it is lowered to fewer:
 //
-//	join    epoch+1: a write needs a quorum of the members and of those that will be members
+//	join    epoch+1: a write needs a majority of the members and of those that will be members
 //	flip    epoch+1: what will be members are members; refused while one of them lacks a blob
 //	release the volumes that left may drop their blobs, once the horizon has passed the flip and no member lacks a blob
 //	cancel  epoch+1: instead of flip; members had a quorum of every write all along
@@ -46,7 +47,7 @@ func (t *txn) joinShard(op *metapb.JoinShard, res *metapb.Result) error {
 	if err != nil {
 		return err
 	}
-	if len(row.Joining) > 0 {
+	if Moving(row) {
 		return refuse(errs.Conflict, "shard %d is moving already", op.Shard)
 	}
 	if err := t.checkJoin(row, op); err != nil {
@@ -58,10 +59,10 @@ func (t *txn) joinShard(op *metapb.JoinShard, res *metapb.Result) error {
 	return t.storeShard(row, res)
 }
 
-// checkJoin holds what a move needs to keep its promises: volumes that are in join, members leave, and as many are members afterwards
-// as the pool has replicas.
+// checkJoin holds what a move needs to keep its promises: volumes that are in join, members leave, and afterwards as many are members as
+// the pool has replicas, or the number is nearer to it than before.
 func (t *txn) checkJoin(row *metapb.ShardRow, op *metapb.JoinShard) error {
-	if len(op.Joining) == 0 || len(row.Members)+len(op.Joining)+len(row.Leaving)+len(op.Leaving) > replicasMax {
+	if len(op.Joining)+len(op.Leaving) == 0 || len(row.Members)+len(op.Joining)+len(row.Leaving)+len(op.Leaving) > replicasMax {
 		return refuse(errs.Invalid, "%d volumes can't join shard %d", len(op.Joining), op.Shard)
 	}
 	for i, v := range op.Joining {
@@ -78,8 +79,8 @@ func (t *txn) checkJoin(row *metapb.ShardRow, op *metapb.JoinShard) error {
 		}
 	}
 	after := len(row.Members) - len(op.Leaving) + len(op.Joining)
-	if want := int(t.m.pools[movePool].Replication); after != want {
-		return refuse(errs.Invalid, "shard %d would have %d members, not %d", op.Shard, after, want)
+	if want := t.m.pools[movePool].Replication; !Towards(len(row.Members), after, want) {
+		return refuse(errs.Conflict, "shard %d would have %d members instead of %d; the pool is to have %d", op.Shard, after, len(row.Members), want)
 	}
 	return nil
 }
@@ -91,12 +92,13 @@ func (t *txn) flipShard(op *metapb.FlipShard, res *metapb.Result) error {
 	if err != nil {
 		return err
 	}
-	if len(row.Joining) == 0 {
+	if !Moving(row) {
 		return refuse(errs.Conflict, "shard %d is not moving", op.Shard)
 	}
-	next := slices.DeleteFunc(slices.Concat(row.Members, row.Joining), func(v uint32) bool {
-		return slices.Contains(row.Leaving, v)
-	})
+	next := Next(row)
+	if want := t.m.pools[movePool].Replication; !Towards(len(row.Members), len(next), want) {
+		return refuse(errs.Conflict, "shard %d would have %d members instead of %d; now the pool is to have %d", op.Shard, len(next), len(row.Members), want)
+	}
 	if err := t.whole(movePool, op.Shard, next); err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (t *txn) cancelJoin(op *metapb.CancelJoin, res *metapb.Result) error {
 	if err != nil {
 		return err
 	}
-	if len(row.Joining) == 0 {
+	if !Moving(row) {
 		return refuse(errs.Conflict, "shard %d is not moving", op.Shard)
 	}
 	row.Joining = nil

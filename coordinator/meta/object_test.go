@@ -122,18 +122,34 @@ func TestMissingReplicasAreNoted(t *testing.T) { // M5
 }
 
 func TestQuorumWhileJoining(t *testing.T) {
-	s := newShard(&metapb.ShardRow{Members: []uint32{1, 2, 3}, Joining: []uint32{4}, Leaving: []uint32{1}})
-	set := func(vs ...uint32) (by uint64) {
-		for _, v := range vs {
-			by |= s.find(v)
+	for _, c := range []struct {
+		name                      string
+		members, joining, leaving []uint32
+		enough, few               [][]uint32
+	}{
+		{"replaced", []uint32{1, 2, 3}, []uint32{4}, []uint32{1}, [][]uint32{{2, 3}, {1, 2, 4}}, [][]uint32{{1, 2}, {2, 4}, {9, 10}}},
+		{"raised from one", []uint32{1}, []uint32{2, 3}, nil, [][]uint32{{1, 2}, {1, 3}, {1, 2, 3}}, [][]uint32{{1}, {2, 3}, {}}},
+		{"raised to two", []uint32{1}, []uint32{2}, nil, [][]uint32{{1, 2}}, [][]uint32{{1}, {2}}},
+		{"raised from two", []uint32{1, 2}, []uint32{3}, nil, [][]uint32{{1, 2}, {1, 2, 3}}, [][]uint32{{1, 3}, {2, 3}, {1}}},
+		{"lowered to one", []uint32{1, 2, 3}, nil, []uint32{2, 3}, [][]uint32{{1, 2}, {1, 3}}, [][]uint32{{1}, {2, 3}}},
+		{"lowered to two", []uint32{1, 2, 3}, nil, []uint32{3}, [][]uint32{{1, 2}}, [][]uint32{{1, 3}, {2, 3}}},
+		{"one", []uint32{1}, nil, nil, [][]uint32{{1}}, [][]uint32{{}, {2}}},
+		{"left before", []uint32{1, 2}, nil, []uint32{3}, [][]uint32{{1, 2}}, [][]uint32{{1, 3}, {1}}},
+	} {
+		s := newShard(&metapb.ShardRow{Members: c.members, Joining: c.joining, Leaving: c.leaving})
+		set := func(vs []uint32) (by uint64) {
+			for _, v := range vs {
+				by |= s.find(v)
+			}
+			return by
 		}
-		return by
+		for _, vs := range c.enough {
+			require.True(t, s.quorum(set(vs)), "%s: %v", c.name, vs)
+		}
+		for _, vs := range c.few {
+			require.False(t, s.quorum(set(vs)), "%s: %v", c.name, vs)
+		}
 	}
-	require.True(t, s.quorum(set(2, 3), 3))
-	require.False(t, s.quorum(set(1, 2), 3), "not of the next members")
-	require.False(t, s.quorum(set(2, 4), 3), "not of the members")
-	require.True(t, s.quorum(set(1, 2, 4), 3))
-	require.False(t, s.quorum(set(9, 10), 3))
 }
 
 func TestConditions(t *testing.T) {

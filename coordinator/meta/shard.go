@@ -2,6 +2,7 @@ package meta
 
 import (
 	"math/bits"
+	"slices"
 
 	"minikv/proto/metapb"
 )
@@ -55,8 +56,34 @@ func (s *shard) find(volume uint32) uint64 {
 	return 0
 }
 
-// quorum says whether the confirmed replicas are enough: of the members, and of those that will be members.
-func (s *shard) quorum(confirmed uint64, replication uint32) bool {
-	need := int(replication/2 + 1)
-	return bits.OnesCount64(confirmed&s.members) >= need && bits.OnesCount64(confirmed&s.next) >= need
+// quorum says whether the confirmed replicas are enough: a majority of the members, and of those that will be members. It is counted by the
+// row alone: while the pool's replication changes, the row's members are what there is, and the pool's number what is to come.
+func (s *shard) quorum(confirmed uint64) bool {
+	return majority(confirmed, s.members) && majority(confirmed, s.next)
+}
+
+func majority(have, of uint64) bool {
+	return bits.OnesCount64(have&of) >= Quorum(bits.OnesCount64(of))
+}
+
+// Quorum is how many of n replicas must have a blob.
+func Quorum(n int) int { return n/2 + 1 }
+
+// Moving says that a move of the shard has begun and not ended.
+func Moving(row *metapb.ShardRow) bool {
+	return len(row.Joining) > 0 || slices.ContainsFunc(row.Leaving, func(v uint32) bool { return slices.Contains(row.Members, v) })
+}
+
+// Next are the shard's members when its move has ended; the members, if it does not move.
+func Next(row *metapb.ShardRow) []uint32 {
+	return slices.DeleteFunc(slices.Concat(row.Members, row.Joining), func(v uint32) bool {
+		return slices.Contains(row.Leaving, v)
+	})
+}
+
+// Towards says that a shard of so many members may become one of next members when its pool is to have replication replicas: as many,
+// or some of those that lack more, or of those that are too many less.
+func Towards(members, next int, replication uint32) bool {
+	r := int(replication)
+	return next > 0 && next >= min(members, r) && next <= max(members, r)
 }

@@ -27,6 +27,7 @@ type txn struct {
 	layout  bool               // pools, shards and volumes changed all at once
 	shards  []*metapb.ShardRow // changed
 	volumes []*metapb.VolumeRow
+	pools   []*metapb.PoolRow
 	buckets []string       // changed names
 	ended   [][idLen]byte  // sessions that ended
 	missing []missingAt    // scratch of verify
@@ -50,7 +51,7 @@ func (t *txn) begin(b *kv.Batch, index uint64, number uint16, c *metapb.Command)
 	t.b, t.c, t.index, t.number, t.op = b, c, index, number, 0
 	t.queued = t.m.queued
 	t.stats, t.cluster, t.layout = counters{}, nil, false
-	t.shards, t.volumes = nil, nil
+	t.shards, t.volumes, t.pools = nil, nil, nil
 	t.buckets, t.ended = t.buckets[:0], t.ended[:0]
 	t.arena, t.pending, t.places = t.arena[:0], t.pending[:0], nil
 }

@@ -30,14 +30,14 @@ func VolumeStateText(state uint32) string {
 // Bounds of a volume's row.
 const (
 	nodeNameMax = 255 // bytes, also of zones and addresses
-	weightMax   = 1 << 60
+	WeightMax   = 1 << 60
 )
 
 // registerVolume makes a volume known under the next number, which is never used again, or updates where a known one is. A
 // volume that was out only because it was silent is in again.
 func (t *txn) registerVolume(op *metapb.RegisterVolume, res *metapb.Result) error {
-	if len(op.Id) != idLen {
-		return refuse(errs.Invalid, "a volume id has %d bytes", idLen)
+	if len(op.Id) != idLen || op.GetWeight() > WeightMax {
+		return refuse(errs.Invalid, "a volume id has %d bytes, and a weight is at most %d", idLen, uint64(WeightMax))
 	}
 	if max(len(op.Node), len(op.Zone), len(op.Address)) > nodeNameMax || op.Node == "" {
 		return refuse(errs.Invalid, "the volume's node, zone or address is empty or too long")
@@ -55,7 +55,9 @@ func (t *txn) registerVolume(op *metapb.RegisterVolume, res *metapb.Result) erro
 		c.LastVolume = number + 1
 		row := &metapb.VolumeRow{
 			Number: number + 1, Id: op.Id, Node: op.Node, Zone: op.Zone, Address: op.Address, Capacity: op.Capacity,
+			Weight: op.Weight,
 		}
+		t.raiseLevel(c)
 		res.Value = &metapb.Result_Volume{Volume: row}
 		return t.storeVolume(row)
 	}
@@ -122,7 +124,7 @@ func (t *txn) removable(number uint32, force bool) error {
 					others++
 				}
 			}
-			if others < int(p.Replication/2+1) {
+			if others < Quorum(len(s.row.Members)) {
 				short++
 			}
 		}

@@ -114,7 +114,7 @@ func (t *txn) countQuorums(run *metapb.Run, pool *metapb.PoolRow) error {
 					return refuse(errs.Invalid, "blob %d does not belong to shard %d", n, s.number)
 				}
 			}
-			if s == nil || !s.quorum(by, pool.Replication) {
+			if s == nil || !s.quorum(by) {
 				return refuse(errs.Unavailable, "blob %d was not confirmed by a write quorum", n)
 			}
 			for i, v := range s.volumes {

@@ -23,7 +23,7 @@ import (
 // Volume is a disk as placement sees it.
 type Volume struct {
 	Number uint32
-	Weight float64 // any unit, for instance bytes of capacity; not above 0: takes nothing
+	Weight float64 // any unit, for instance bytes of capacity; not above 0: takes nothing, and may be kept
 	Node   string  // failure domain; empty: a node of its own
 	Zone   string  // failure domain above nodes; empty: a zone of its own node
 }
@@ -52,8 +52,9 @@ func Fill(shard, replication uint32, volumes []Volume, keep []uint32) []uint32 {
 
 type candidate struct {
 	Volume
-	score float64
-	taken bool
+	closed bool // takes nothing
+	score  float64
+	taken  bool
 }
 
 type placer struct {
@@ -65,9 +66,8 @@ type placer struct {
 func newPlacer(volumes []Volume) *placer {
 	p := &placer{nodes: make(map[string]bool), zones: make(map[string]bool)}
 	for _, v := range volumes {
-		if v.Weight > 0 && !math.IsInf(v.Weight, 0) {
-			p.all = append(p.all, candidate{Volume: named(v)})
-		}
+		closed := !(v.Weight > 0) || math.IsInf(v.Weight, 0)
+		p.all = append(p.all, candidate{Volume: named(v), closed: closed})
 	}
 	return p
 }
@@ -90,7 +90,10 @@ func (p *placer) shard(shard uint32, replication int) []uint32 {
 func (p *placer) fill(shard uint32, replication int, keep []uint32) []uint32 {
 	for i := range p.all {
 		c := &p.all[i]
-		c.score, c.taken = score(shard, c.Number, c.Weight), false
+		c.score, c.taken = 0, false
+		if !c.closed {
+			c.score = score(shard, c.Number, c.Weight)
+		}
 	}
 	slices.SortFunc(p.all, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.Number, b.Number))
@@ -112,7 +115,7 @@ func (p *placer) fill(shard uint32, replication int, keep []uint32) []uint32 {
 	} {
 		for i := range p.all {
 			c := &p.all[i]
-			if len(out) < replication && !c.taken && free(c) {
+			if len(out) < replication && !c.taken && !c.closed && free(c) {
 				c.taken, p.nodes[c.Node], p.zones[c.Zone] = true, true, true
 				out = append(out, c.Number)
 			}

@@ -83,18 +83,27 @@ func (j *job) run(ctx context.Context) error {
 	return err
 }
 
+// targets are the volumes that must have everything before the move ends: those that join. Where none does, others leave without being
+// replaced, and it is those that stay (B6).
+func (j *job) targets() []uint32 {
+	if len(j.row.Joining) > 0 {
+		return j.row.Joining
+	}
+	return meta.Next(j.row)
+}
+
 func (j *job) enter(phase string) {
 	j.m.mu.Lock()
 	j.phase = phase
 	j.m.mu.Unlock()
 }
 
-// steady refuses to go on when a joining volume has started since the first copy: what it did not sync is gone, and all is to be looked
+// steady refuses to go on when a target has started since the first copy: what it did not sync is gone, and all is to be looked
 // at again.
 func (j *job) steady() error {
 	j.m.mu.Lock()
 	defer j.m.mu.Unlock()
-	for _, v := range j.row.Joining {
+	for _, v := range j.targets() {
 		if j.m.startedSince(v, j.at.began) {
 			j.at = position{}
 			return errs.E("rebalance.job", errs.Unavailable, "volume %d has started meanwhile", v)
@@ -107,7 +116,7 @@ func (j *job) steady() error {
 func (j *job) fence(ctx context.Context) ([]uint32, error) {
 	ctx, cancel := context.WithTimeout(ctx, fenceTimeout)
 	defer cancel()
-	all := slices.Concat(j.row.Members, j.row.Joining)
+	all, must := slices.Concat(j.row.Members, j.row.Joining), j.targets()
 	failed := make([]error, len(all))
 	var wg sync.WaitGroup
 	for i, v := range all {
@@ -125,20 +134,19 @@ func (j *job) fence(ctx context.Context) ([]uint32, error) {
 		case failed[i] == nil && i < len(j.row.Members):
 			acknowledged = append(acknowledged, v)
 		case failed[i] == nil:
-		case i >= len(j.row.Members) || errs.Is(failed[i], errs.StaleShardEpoch):
+		case slices.Contains(must, v) || errs.Is(failed[i], errs.StaleShardEpoch):
 			return nil, errs.Wrap("rebalance.fence", failed[i])
 		default:
 			worst = failed[i]
 		}
 	}
-	quorum := int(j.pool.Replication/2 + 1)
-	if need := len(j.row.Members) - quorum + 1; len(acknowledged) < need || len(acknowledged) > lists.SourcesMax {
+	if need := len(j.row.Members) - meta.Quorum(len(j.row.Members)) + 1; len(acknowledged) < need || len(acknowledged) > lists.SourcesMax {
 		return nil, errs.WrapKind("rebalance.fence", errs.Unavailable, worst)
 	}
 	return acknowledged, nil
 }
 
-// copyAll brings what the sources list to the joining volumes, page by page and batch by batch, from where an earlier job ended.
+// copyAll brings what the sources list to the targets, page by page and batch by batch, from where an earlier job ended.
 func (j *job) copyAll(ctx context.Context, sources []uint32) error {
 	if j.at.whole {
 		return nil
@@ -157,7 +165,7 @@ func (j *job) copyAll(ctx context.Context, sources []uint32) error {
 		if err != nil {
 			return errs.Wrap("rebalance.list", err)
 		}
-		for _, v := range j.row.Joining {
+		for _, v := range j.targets() {
 			if err := j.copyBatch(ctx, v, sources, batch); err != nil {
 				return err
 			}
@@ -202,7 +210,7 @@ func (j *job) listPage(ctx context.Context, volume uint32, after object.BlobID, 
 	return j.m.v.ListShard(ctx, volume, j.row.Shard, j.pool.Shards, after, limit)
 }
 
-// copyBatch has a joining volume get what is worth it of a batch, also what it lists already: Fetch reads what it has, and gets anew what
+// copyBatch has a target get what is worth it of a batch, also what it lists already: Fetch reads what it has, and gets anew what
 // is bad (B1).
 func (j *job) copyBatch(ctx context.Context, to uint32, sources []uint32, batch []lists.Blob) error {
 	worth, err := j.worth(ctx, batch)

@@ -158,21 +158,27 @@ func (m *Mover) propose(ctx context.Context, c *metapb.Command) (*metapb.Result,
 	return r, err
 }
 
-// endHopeless gives up moves to volumes that are down or not in any more.
+// endHopeless gives up moves to volumes that are down or not in any more, or, where none joins, that would leave a shard to such ones; and
+// those that lead away from the replication that the pool is to have by now.
 func (m *Mover) endHopeless(ctx context.Context, l *metapb.Layout) error {
 	usable := map[uint32]bool{}
 	for _, v := range l.Volumes {
 		usable[v.Number] = v.State == meta.VolumeIn && m.cfg.Up(v.Number)
 	}
 	for _, row := range l.Shards {
-		if len(row.Joining) == 0 || !slices.ContainsFunc(row.Joining, func(v uint32) bool { return !usable[v] }) {
+		if !meta.Moving(row) {
+			continue
+		}
+		must := (&job{row: row}).targets()
+		wanted := meta.Towards(len(row.Members), len(meta.Next(row)), l.Pools[0].Replication)
+		if wanted && !slices.ContainsFunc(must, func(v uint32) bool { return !usable[v] }) {
 			continue
 		}
 		r, err := m.propose(ctx, &metapb.Command{Op: &metapb.Command_CancelJoin{CancelJoin: &metapb.CancelJoin{Shard: row.Shard, Epoch: row.Epoch}}})
 		if err != nil {
 			return err
 		}
-		m.cfg.Log.Info("a move was given up", zap.Uint32("shard", row.Shard), zap.Uint32s("joining", row.Joining))
+		m.cfg.Log.Info("a move was given up", zap.Uint32("shard", row.Shard), zap.Uint32s("joining", row.Joining), zap.Uint32s("leaving", row.Leaving))
 		l.Shards[row.Shard] = r.GetShard()
 	}
 	return nil
@@ -182,7 +188,7 @@ func (m *Mover) endHopeless(ctx context.Context, l *metapb.Layout) error {
 func (m *Mover) begin(ctx context.Context, l *metapb.Layout) error {
 	moving := 0
 	for _, row := range l.Shards {
-		if len(row.Joining) > 0 {
+		if meta.Moving(row) {
 			moving++
 			m.start(ctx, l, row)
 		}
@@ -203,6 +209,9 @@ func (m *Mover) begin(ctx context.Context, l *metapb.Layout) error {
 		r, err := m.propose(ctx, &metapb.Command{Op: &metapb.Command_JoinShard{JoinShard: &metapb.JoinShard{
 			Shard: move.Shard, Epoch: move.Epoch, Joining: move.Joining, Leaving: move.Leaving,
 		}}})
+		if errs.Is(err, errs.Conflict) { // it was planned by what was so
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -43,7 +43,7 @@ func holding(l *metapb.Layout, v uint32) (shards, moving int) {
 
 func putMany(w *world, n int) (ids []object.BlobID) {
 	for i := range n {
-		ids = append(ids, w.put(fmt.Sprint("key", i)))
+		ids = append(ids, w.put(fmt.Sprint("key", w.runs, "-", i)))
 	}
 	return ids
 }

@@ -23,7 +23,7 @@ type Progress struct {
 	ETA            time.Duration // until nothing is left; 0: nothing is, or unknown
 	Percent        float64       // of the bytes of the moves since there last was nothing to do in this term; 100 only when nothing is left
 	Shards         []ShardProgress
-	// UnderReplicated are the shards with a member that lacks a blob, is down, out or removed.
+	// UnderReplicated are the shards with a member that lacks a blob, is down, out or removed, or with fewer members than the pool asks for.
 	UnderReplicated int
 
 	movedBytes              int64 // of the moves that ended
@@ -51,7 +51,7 @@ func (m *Mover) ProgressOf(l *metapb.Layout) Progress {
 	moves, blocked := Due(l, m.cfg.Up)
 	moving := 0
 	for _, row := range l.Shards {
-		if len(row.Joining) > 0 {
+		if meta.Moving(row) {
 			moving++
 		}
 	}
@@ -121,7 +121,7 @@ func (m *Mover) healthy(l *metapb.Layout, missing counts) {
 	}
 	n := 0
 	for _, row := range l.Shards {
-		if slices.ContainsFunc(row.Members, func(v uint32) bool { return !good[v] || missing[row.Shard][v] > 0 }) {
+		if len(row.Members) < int(l.Pools[0].Replication) || slices.ContainsFunc(row.Members, func(v uint32) bool { return !good[v] || missing[row.Shard][v] > 0 }) {
 			n++
 		}
 	}

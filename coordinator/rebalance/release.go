@@ -37,7 +37,7 @@ func (m *Mover) release(ctx context.Context, l *metapb.Layout, missing counts) e
 	}
 	for _, row := range l.Shards {
 		volumes := gone(row)
-		if len(volumes) == 0 || len(row.Joining) > 0 {
+		if len(volumes) == 0 || meta.Moving(row) {
 			continue
 		}
 		whole := !slices.ContainsFunc(row.Members, func(v uint32) bool { return missing[row.Shard][v] > 0 })

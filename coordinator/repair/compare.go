@@ -194,7 +194,7 @@ func (c *Comparer) Round(ctx context.Context) error {
 	if err != nil {
 		return errs.Wrap(op, err)
 	}
-	if t.Pools[0].Replication < 2 {
+	if !slices.ContainsFunc(t.Shards, func(s *metapb.ShardRow) bool { return len(s.Members) > 1 }) {
 		return nil
 	}
 	differ := c.differing(ctx, t, nil)

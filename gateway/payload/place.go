@@ -183,7 +183,7 @@ func (w *Write) lane(number uint32) *lane {
 		l.bad = errs.E("payload.place", errs.Unavailable, "volume %d is not reachable", number)
 	}
 	l.volume = v
-	if w.t.pool.Replication > 1 && ok {
+	if w.t.several() && ok {
 		l.ctx, l.cancel = context.WithCancel(w.ctx)
 	}
 	w.lanes = append(w.lanes, l)

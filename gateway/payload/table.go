@@ -10,7 +10,6 @@ import (
 type table struct {
 	l       *metapb.Layout
 	pool    *metapb.PoolRow
-	quorum  int  // distinct volumes
 	durable bool // only synced blobs count
 }
 
@@ -28,7 +27,7 @@ func tableOf(l *metapb.Layout) (table, error) {
 		return table{}, errs.E(op, errs.Unavailable, "the shard table is incomplete")
 	}
 	f := l.GetCluster().GetFsync()
-	return table{l: l, pool: p, quorum: int(p.Replication)/2 + 1, durable: f != "interval" && f != "never"}, nil
+	return table{l: l, pool: p, durable: f != "interval" && f != "never"}, nil
 }
 
 // shard is the row of the blob's shard.
@@ -38,28 +37,38 @@ func (t *table) shard(id object.BlobID) *metapb.ShardRow {
 
 func (t *table) epoch() uint64 { return t.l.GetCluster().GetEpoch() }
 
-// written says whether the volumes that have a blob are a write quorum of its shard: of the members, and during a move of those
-// that stay or join.
+// several says that blobs may have more than one replica, now or while the write lasts.
+func (t *table) several() bool { return t.pool.Replication > 1 || len(t.l.Volumes) > 1 }
+
+// written says whether the volumes that have a blob are a write quorum of its shard: a majority of the members, and during a move of those
+// that stay or join. The row says how many those are, not the pool, whose replication shards follow one by one.
 func (t *table) written(row *metapb.ShardRow, has func(volume uint32) bool) bool {
-	now, then := 0, 0
+	now, then, stay := 0, 0, 0
 	for _, v := range row.Members {
+		stays := !contains(row.Leaving, v)
+		if stays {
+			stay++
+		}
 		if has(v) {
 			now++
-			if !contains(row.Leaving, v) {
+			if stays {
 				then++
 			}
 		}
 	}
-	if len(row.Joining) == 0 && len(row.Leaving) == 0 {
-		return now >= t.quorum
-	}
 	for _, v := range row.Joining {
-		if !contains(row.Members, v) && has(v) {
-			then++
+		if !contains(row.Members, v) {
+			stay++
+			if has(v) {
+				then++
+			}
 		}
 	}
-	return now >= t.quorum && then >= t.quorum
+	return now >= quorum(len(row.Members)) && then >= quorum(stay)
 }
+
+// quorum is how many of n replicas must have a blob.
+func quorum(n int) int { return n/2 + 1 }
 
 // writers appends the volumes a blob of the shard is prepared on: members and joining ones.
 func writers(dst []uint32, row *metapb.ShardRow) []uint32 {

@@ -85,7 +85,7 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 		s: s, t: t, base: s.bases.next(poolNumber), epoch: t.epoch(), blobBytes: int(t.pool.BlobSize),
 		ctx: ctx, cancel: func() {}, account: opt.Account, interrupt: opt.Interrupt,
 	}
-	if t.pool.Replication > 1 {
+	if t.several() {
 		w.ctx, w.cancel = context.WithCancel(ctx)
 		defer w.cancel() // of those still late: they are not listed, and they hold memory
 	}

@@ -587,7 +587,8 @@ type NodeVolume struct {
 	Blobs         uint64                 `protobuf:"varint,7,opt,name=blobs,proto3" json:"blobs,omitempty"`
 	Full          bool                   `protobuf:"varint,8,opt,name=full,proto3" json:"full,omitempty"`
 	Failed        bool                   `protobuf:"varint,9,opt,name=failed,proto3" json:"failed,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"` // shard table that the volume acts by
+	Epoch         uint64                 `protobuf:"varint,10,opt,name=epoch,proto3" json:"epoch,omitempty"`         // shard table that the volume acts by
+	Weight        *uint64                `protobuf:"varint,11,opt,name=weight,proto3,oneof" json:"weight,omitempty"` // share of the shards that it asks for when it becomes known; unset: its capacity
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -688,6 +689,13 @@ func (x *NodeVolume) GetFailed() bool {
 func (x *NodeVolume) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
+	}
+	return 0
+}
+
+func (x *NodeVolume) GetWeight() uint64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
 	}
 	return 0
 }
@@ -1357,7 +1365,7 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x0eConfirmRequest\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\"\x0e\n" +
-	"\fConfirmReply\"\x88\x02\n" +
+	"\fConfirmReply\"\xb0\x02\n" +
 	"\n" +
 	"NodeVolume\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\fR\vincarnation\x12\x16\n" +
@@ -1371,7 +1379,9 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x04full\x18\b \x01(\bR\x04full\x12\x16\n" +
 	"\x06failed\x18\t \x01(\bR\x06failed\x12\x14\n" +
 	"\x05epoch\x18\n" +
-	" \x01(\x04R\x05epoch\"\x93\x02\n" +
+	" \x01(\x04R\x05epoch\x12\x1b\n" +
+	"\x06weight\x18\v \x01(\x04H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\"\x93\x02\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
@@ -1512,6 +1522,7 @@ func file_coordinator_proto_init() {
 	if File_coordinator_proto != nil {
 		return
 	}
+	file_coordinator_proto_msgTypes[9].OneofWrappers = []any{}
 	file_coordinator_proto_msgTypes[18].OneofWrappers = []any{
 		(*AdminReply_Event)(nil),
 		(*AdminReply_Chunk)(nil),

@@ -1485,11 +1485,11 @@ type VolumeRow struct {
 	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes, written on its disk
 	Node          string                 `protobuf:"bytes,3,opt,name=node,proto3" json:"node,omitempty"`
 	Zone          string                 `protobuf:"bytes,4,opt,name=zone,proto3" json:"zone,omitempty"`
-	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"` // bytes of its disk
-	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`       // 0 in, 1 draining, 2 out, 3 removed
-	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`    // host:port of its node's RPC; empty: in the coordinator's process
-	Weight        uint64                 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`     // share of the shards; 0: its capacity
-	Silent        bool                   `protobuf:"varint,9,opt,name=silent,proto3" json:"silent,omitempty"`     // out because it was not heard of; it is in again when it is
+	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`   // bytes of its disk
+	State         uint32                 `protobuf:"varint,6,opt,name=state,proto3" json:"state,omitempty"`         // 0 in, 1 draining, 2 out, 3 removed
+	Address       string                 `protobuf:"bytes,7,opt,name=address,proto3" json:"address,omitempty"`      // host:port of its node's RPC; empty: in the coordinator's process
+	Weight        *uint64                `protobuf:"varint,8,opt,name=weight,proto3,oneof" json:"weight,omitempty"` // share of the shards, in the unit of capacity; unset: its capacity; 0: it gets none
+	Silent        bool                   `protobuf:"varint,9,opt,name=silent,proto3" json:"silent,omitempty"`       // out because it was not heard of; it is in again when it is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1574,8 +1574,8 @@ func (x *VolumeRow) GetAddress() string {
 }
 
 func (x *VolumeRow) GetWeight() uint64 {
-	if x != nil {
-		return x.Weight
+	if x != nil && x.Weight != nil {
+		return *x.Weight
 	}
 	return 0
 }
@@ -1968,6 +1968,8 @@ type Command struct {
 	//	*Command_CancelJoin
 	//	*Command_ReleaseShard
 	//	*Command_SetRebalance
+	//	*Command_SetReplication
+	//	*Command_SetVolumeWeight
 	//	*Command_ReportMissing
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
@@ -2303,6 +2305,24 @@ func (x *Command) GetSetRebalance() *SetRebalance {
 	return nil
 }
 
+func (x *Command) GetSetReplication() *SetReplication {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetReplication); ok {
+			return x.SetReplication
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetSetVolumeWeight() *SetVolumeWeight {
+	if x != nil {
+		if x, ok := x.Op.(*Command_SetVolumeWeight); ok {
+			return x.SetVolumeWeight
+		}
+	}
+	return nil
+}
+
 func (x *Command) GetReportMissing() *ReportMissing {
 	if x != nil {
 		if x, ok := x.Op.(*Command_ReportMissing); ok {
@@ -2424,6 +2444,14 @@ type Command_SetRebalance struct {
 	SetRebalance *SetRebalance `protobuf:"bytes,66,opt,name=set_rebalance,json=setRebalance,proto3,oneof"`
 }
 
+type Command_SetReplication struct {
+	SetReplication *SetReplication `protobuf:"bytes,67,opt,name=set_replication,json=setReplication,proto3,oneof"` // level 2
+}
+
+type Command_SetVolumeWeight struct {
+	SetVolumeWeight *SetVolumeWeight `protobuf:"bytes,68,opt,name=set_volume_weight,json=setVolumeWeight,proto3,oneof"` // level 2
+}
+
 type Command_ReportMissing struct {
 	ReportMissing *ReportMissing `protobuf:"bytes,80,opt,name=report_missing,json=reportMissing,proto3,oneof"`
 }
@@ -2481,6 +2509,10 @@ func (*Command_CancelJoin) isCommand_Op() {}
 func (*Command_ReleaseShard) isCommand_Op() {}
 
 func (*Command_SetRebalance) isCommand_Op() {}
+
+func (*Command_SetReplication) isCommand_Op() {}
+
+func (*Command_SetVolumeWeight) isCommand_Op() {}
 
 func (*Command_ReportMissing) isCommand_Op() {}
 
@@ -4666,6 +4698,7 @@ type RegisterVolume struct {
 	Zone          string                 `protobuf:"bytes,3,opt,name=zone,proto3" json:"zone,omitempty"`
 	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
 	Capacity      uint64                 `protobuf:"varint,5,opt,name=capacity,proto3" json:"capacity,omitempty"`
+	Weight        *uint64                `protobuf:"varint,6,opt,name=weight,proto3,oneof" json:"weight,omitempty"` // of a volume that is not known yet; level 2
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4731,6 +4764,13 @@ func (x *RegisterVolume) GetAddress() string {
 func (x *RegisterVolume) GetCapacity() uint64 {
 	if x != nil {
 		return x.Capacity
+	}
+	return 0
+}
+
+func (x *RegisterVolume) GetWeight() uint64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
 	}
 	return 0
 }
@@ -5109,6 +5149,120 @@ func (x *SetRebalance) GetBytesPerSecond() uint64 {
 	return 0
 }
 
+// SetReplication changes how many replicas a pool's blobs are to have. Shards follow one by one (JoinShard, FlipShard).
+type SetReplication struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pool          uint32                 `protobuf:"varint,1,opt,name=pool,proto3" json:"pool,omitempty"`
+	From          uint32                 `protobuf:"varint,2,opt,name=from,proto3" json:"from,omitempty"` // the replication that the caller saw; another one: Conflict
+	Replication   uint32                 `protobuf:"varint,3,opt,name=replication,proto3" json:"replication,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetReplication) Reset() {
+	*x = SetReplication{}
+	mi := &file_meta_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetReplication) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetReplication) ProtoMessage() {}
+
+func (x *SetReplication) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetReplication.ProtoReflect.Descriptor instead.
+func (*SetReplication) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SetReplication) GetPool() uint32 {
+	if x != nil {
+		return x.Pool
+	}
+	return 0
+}
+
+func (x *SetReplication) GetFrom() uint32 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *SetReplication) GetReplication() uint32 {
+	if x != nil {
+		return x.Replication
+	}
+	return 0
+}
+
+// SetVolumeWeight changes a volume's share of the shards; see VolumeRow.
+type SetVolumeWeight struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Number        uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Weight        *uint64                `protobuf:"varint,2,opt,name=weight,proto3,oneof" json:"weight,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetVolumeWeight) Reset() {
+	*x = SetVolumeWeight{}
+	mi := &file_meta_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetVolumeWeight) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetVolumeWeight) ProtoMessage() {}
+
+func (x *SetVolumeWeight) ProtoReflect() protoreflect.Message {
+	mi := &file_meta_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetVolumeWeight.ProtoReflect.Descriptor instead.
+func (*SetVolumeWeight) Descriptor() ([]byte, []int) {
+	return file_meta_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *SetVolumeWeight) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *SetVolumeWeight) GetWeight() uint64 {
+	if x != nil && x.Weight != nil {
+		return *x.Weight
+	}
+	return 0
+}
+
 // Result of a command. kind is an internal/errs kind; 0 with an empty message is success. Kept by sessions.
 type Result struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -5130,6 +5284,7 @@ type Result struct {
 	//	*Result_Volume
 	//	*Result_Shard
 	//	*Result_Rebalance
+	//	*Result_Pool
 	Value         isResult_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5137,7 +5292,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5149,7 +5304,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[64]
+	mi := &file_meta_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5162,7 +5317,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{64}
+	return file_meta_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Result) GetKind() uint32 {
@@ -5297,6 +5452,15 @@ func (x *Result) GetRebalance() *RebalanceRow {
 	return nil
 }
 
+func (x *Result) GetPool() *PoolRow {
+	if x != nil {
+		if x, ok := x.Value.(*Result_Pool); ok {
+			return x.Pool
+		}
+	}
+	return nil
+}
+
 type isResult_Value interface {
 	isResult_Value()
 }
@@ -5341,6 +5505,10 @@ type Result_Rebalance struct {
 	Rebalance *RebalanceRow `protobuf:"bytes,32,opt,name=rebalance,proto3,oneof"`
 }
 
+type Result_Pool struct {
+	Pool *PoolRow `protobuf:"bytes,33,opt,name=pool,proto3,oneof"`
+}
+
 func (*Result_Bucket) isResult_Value() {}
 
 func (*Result_Put) isResult_Value() {}
@@ -5361,6 +5529,8 @@ func (*Result_Shard) isResult_Value() {}
 
 func (*Result_Rebalance) isResult_Value() {}
 
+func (*Result_Pool) isResult_Value() {}
+
 type PutResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       []byte                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -5379,7 +5549,7 @@ type PutResult struct {
 
 func (x *PutResult) Reset() {
 	*x = PutResult{}
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5391,7 +5561,7 @@ func (x *PutResult) String() string {
 func (*PutResult) ProtoMessage() {}
 
 func (x *PutResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[65]
+	mi := &file_meta_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5404,7 +5574,7 @@ func (x *PutResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResult.ProtoReflect.Descriptor instead.
 func (*PutResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{65}
+	return file_meta_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PutResult) GetVersion() []byte {
@@ -5490,7 +5660,7 @@ type DeleteResult struct {
 
 func (x *DeleteResult) Reset() {
 	*x = DeleteResult{}
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5502,7 +5672,7 @@ func (x *DeleteResult) String() string {
 func (*DeleteResult) ProtoMessage() {}
 
 func (x *DeleteResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[66]
+	mi := &file_meta_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5515,7 +5685,7 @@ func (x *DeleteResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResult.ProtoReflect.Descriptor instead.
 func (*DeleteResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{66}
+	return file_meta_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *DeleteResult) GetKind() uint32 {
@@ -5563,7 +5733,7 @@ type DeleteResults struct {
 
 func (x *DeleteResults) Reset() {
 	*x = DeleteResults{}
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5575,7 +5745,7 @@ func (x *DeleteResults) String() string {
 func (*DeleteResults) ProtoMessage() {}
 
 func (x *DeleteResults) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[67]
+	mi := &file_meta_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5588,7 +5758,7 @@ func (x *DeleteResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResults.ProtoReflect.Descriptor instead.
 func (*DeleteResults) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{67}
+	return file_meta_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *DeleteResults) GetResults() []*DeleteResult {
@@ -5616,7 +5786,7 @@ type BatchOpResult struct {
 
 func (x *BatchOpResult) Reset() {
 	*x = BatchOpResult{}
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +5798,7 @@ func (x *BatchOpResult) String() string {
 func (*BatchOpResult) ProtoMessage() {}
 
 func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[68]
+	mi := &file_meta_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +5811,7 @@ func (x *BatchOpResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchOpResult.ProtoReflect.Descriptor instead.
 func (*BatchOpResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{68}
+	return file_meta_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *BatchOpResult) GetFound() bool {
@@ -5674,7 +5844,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5686,7 +5856,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[69]
+	mi := &file_meta_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5699,7 +5869,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{69}
+	return file_meta_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *BatchResult) GetResults() []*BatchOpResult {
@@ -5719,7 +5889,7 @@ type ReleaseResult struct {
 
 func (x *ReleaseResult) Reset() {
 	*x = ReleaseResult{}
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5731,7 +5901,7 @@ func (x *ReleaseResult) String() string {
 func (*ReleaseResult) ProtoMessage() {}
 
 func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[70]
+	mi := &file_meta_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5744,7 +5914,7 @@ func (x *ReleaseResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResult.ProtoReflect.Descriptor instead.
 func (*ReleaseResult) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{70}
+	return file_meta_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ReleaseResult) GetReleased() uint32 {
@@ -5788,7 +5958,7 @@ type Query struct {
 
 func (x *Query) Reset() {
 	*x = Query{}
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5800,7 +5970,7 @@ func (x *Query) String() string {
 func (*Query) ProtoMessage() {}
 
 func (x *Query) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[71]
+	mi := &file_meta_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5813,7 +5983,7 @@ func (x *Query) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Query.ProtoReflect.Descriptor instead.
 func (*Query) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{71}
+	return file_meta_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Query) GetQ() isQuery_Q {
@@ -6096,7 +6266,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6108,7 +6278,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[72]
+	mi := &file_meta_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6121,7 +6291,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{72}
+	return file_meta_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Answer) GetIndex() uint64 {
@@ -6391,7 +6561,7 @@ type GetBucketQuery struct {
 
 func (x *GetBucketQuery) Reset() {
 	*x = GetBucketQuery{}
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6403,7 +6573,7 @@ func (x *GetBucketQuery) String() string {
 func (*GetBucketQuery) ProtoMessage() {}
 
 func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[73]
+	mi := &file_meta_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6416,7 +6586,7 @@ func (x *GetBucketQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetBucketQuery.ProtoReflect.Descriptor instead.
 func (*GetBucketQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{73}
+	return file_meta_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GetBucketQuery) GetName() string {
@@ -6438,7 +6608,7 @@ type ListBucketsQuery struct {
 
 func (x *ListBucketsQuery) Reset() {
 	*x = ListBucketsQuery{}
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6450,7 +6620,7 @@ func (x *ListBucketsQuery) String() string {
 func (*ListBucketsQuery) ProtoMessage() {}
 
 func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[74]
+	mi := &file_meta_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6463,7 +6633,7 @@ func (x *ListBucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsQuery.ProtoReflect.Descriptor instead.
 func (*ListBucketsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{74}
+	return file_meta_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *ListBucketsQuery) GetOwner() string {
@@ -6504,7 +6674,7 @@ type ListBucketsAnswer struct {
 
 func (x *ListBucketsAnswer) Reset() {
 	*x = ListBucketsAnswer{}
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6516,7 +6686,7 @@ func (x *ListBucketsAnswer) String() string {
 func (*ListBucketsAnswer) ProtoMessage() {}
 
 func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[75]
+	mi := &file_meta_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6529,7 +6699,7 @@ func (x *ListBucketsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBucketsAnswer.ProtoReflect.Descriptor instead.
 func (*ListBucketsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{75}
+	return file_meta_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListBucketsAnswer) GetBuckets() []*BucketRow {
@@ -6563,7 +6733,7 @@ type GetObjectQuery struct {
 
 func (x *GetObjectQuery) Reset() {
 	*x = GetObjectQuery{}
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6575,7 +6745,7 @@ func (x *GetObjectQuery) String() string {
 func (*GetObjectQuery) ProtoMessage() {}
 
 func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[76]
+	mi := &file_meta_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6588,7 +6758,7 @@ func (x *GetObjectQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectQuery.ProtoReflect.Descriptor instead.
 func (*GetObjectQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{76}
+	return file_meta_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GetObjectQuery) GetBucket() string {
@@ -6660,7 +6830,7 @@ type GetObjectAnswer struct {
 
 func (x *GetObjectAnswer) Reset() {
 	*x = GetObjectAnswer{}
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6672,7 +6842,7 @@ func (x *GetObjectAnswer) String() string {
 func (*GetObjectAnswer) ProtoMessage() {}
 
 func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[77]
+	mi := &file_meta_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6685,7 +6855,7 @@ func (x *GetObjectAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectAnswer.ProtoReflect.Descriptor instead.
 func (*GetObjectAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{77}
+	return file_meta_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *GetObjectAnswer) GetBucket() *BucketRow {
@@ -6732,7 +6902,7 @@ type ListObjectsQuery struct {
 
 func (x *ListObjectsQuery) Reset() {
 	*x = ListObjectsQuery{}
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6744,7 +6914,7 @@ func (x *ListObjectsQuery) String() string {
 func (*ListObjectsQuery) ProtoMessage() {}
 
 func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[78]
+	mi := &file_meta_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6757,7 +6927,7 @@ func (x *ListObjectsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsQuery.ProtoReflect.Descriptor instead.
 func (*ListObjectsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{78}
+	return file_meta_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *ListObjectsQuery) GetBucket() string {
@@ -6827,7 +6997,7 @@ type ListObjectsAnswer struct {
 
 func (x *ListObjectsAnswer) Reset() {
 	*x = ListObjectsAnswer{}
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6839,7 +7009,7 @@ func (x *ListObjectsAnswer) String() string {
 func (*ListObjectsAnswer) ProtoMessage() {}
 
 func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[79]
+	mi := &file_meta_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6852,7 +7022,7 @@ func (x *ListObjectsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsAnswer.ProtoReflect.Descriptor instead.
 func (*ListObjectsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{79}
+	return file_meta_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ListObjectsAnswer) GetBucket() *BucketRow {
@@ -6887,7 +7057,7 @@ type ListEntry struct {
 
 func (x *ListEntry) Reset() {
 	*x = ListEntry{}
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6899,7 +7069,7 @@ func (x *ListEntry) String() string {
 func (*ListEntry) ProtoMessage() {}
 
 func (x *ListEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[80]
+	mi := &file_meta_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6912,7 +7082,7 @@ func (x *ListEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEntry.ProtoReflect.Descriptor instead.
 func (*ListEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{80}
+	return file_meta_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ListEntry) GetKey() string {
@@ -6940,7 +7110,7 @@ type GetUploadQuery struct {
 
 func (x *GetUploadQuery) Reset() {
 	*x = GetUploadQuery{}
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6952,7 +7122,7 @@ func (x *GetUploadQuery) String() string {
 func (*GetUploadQuery) ProtoMessage() {}
 
 func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[81]
+	mi := &file_meta_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6965,7 +7135,7 @@ func (x *GetUploadQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadQuery.ProtoReflect.Descriptor instead.
 func (*GetUploadQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{81}
+	return file_meta_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GetUploadQuery) GetBucket() string {
@@ -7000,7 +7170,7 @@ type GetUploadAnswer struct {
 
 func (x *GetUploadAnswer) Reset() {
 	*x = GetUploadAnswer{}
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7012,7 +7182,7 @@ func (x *GetUploadAnswer) String() string {
 func (*GetUploadAnswer) ProtoMessage() {}
 
 func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[82]
+	mi := &file_meta_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7025,7 +7195,7 @@ func (x *GetUploadAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUploadAnswer.ProtoReflect.Descriptor instead.
 func (*GetUploadAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{82}
+	return file_meta_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *GetUploadAnswer) GetBucket() *BucketRow {
@@ -7062,7 +7232,7 @@ type ListPartsQuery struct {
 
 func (x *ListPartsQuery) Reset() {
 	*x = ListPartsQuery{}
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7074,7 +7244,7 @@ func (x *ListPartsQuery) String() string {
 func (*ListPartsQuery) ProtoMessage() {}
 
 func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[83]
+	mi := &file_meta_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7087,7 +7257,7 @@ func (x *ListPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsQuery.ProtoReflect.Descriptor instead.
 func (*ListPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{83}
+	return file_meta_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListPartsQuery) GetBucket() string {
@@ -7137,7 +7307,7 @@ type ListPartsAnswer struct {
 
 func (x *ListPartsAnswer) Reset() {
 	*x = ListPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7149,7 +7319,7 @@ func (x *ListPartsAnswer) String() string {
 func (*ListPartsAnswer) ProtoMessage() {}
 
 func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[84]
+	mi := &file_meta_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7162,7 +7332,7 @@ func (x *ListPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPartsAnswer.ProtoReflect.Descriptor instead.
 func (*ListPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{84}
+	return file_meta_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ListPartsAnswer) GetBucket() *BucketRow {
@@ -7207,7 +7377,7 @@ type ListUploadsQuery struct {
 
 func (x *ListUploadsQuery) Reset() {
 	*x = ListUploadsQuery{}
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7219,7 +7389,7 @@ func (x *ListUploadsQuery) String() string {
 func (*ListUploadsQuery) ProtoMessage() {}
 
 func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[85]
+	mi := &file_meta_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7232,7 +7402,7 @@ func (x *ListUploadsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsQuery.ProtoReflect.Descriptor instead.
 func (*ListUploadsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{85}
+	return file_meta_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ListUploadsQuery) GetBucket() string {
@@ -7288,7 +7458,7 @@ type ListUploadsAnswer struct {
 
 func (x *ListUploadsAnswer) Reset() {
 	*x = ListUploadsAnswer{}
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7300,7 +7470,7 @@ func (x *ListUploadsAnswer) String() string {
 func (*ListUploadsAnswer) ProtoMessage() {}
 
 func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[86]
+	mi := &file_meta_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7313,7 +7483,7 @@ func (x *ListUploadsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUploadsAnswer.ProtoReflect.Descriptor instead.
 func (*ListUploadsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{86}
+	return file_meta_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ListUploadsAnswer) GetBucket() *BucketRow {
@@ -7347,7 +7517,7 @@ type UploadEntry struct {
 
 func (x *UploadEntry) Reset() {
 	*x = UploadEntry{}
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7359,7 +7529,7 @@ func (x *UploadEntry) String() string {
 func (*UploadEntry) ProtoMessage() {}
 
 func (x *UploadEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[87]
+	mi := &file_meta_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7372,7 +7542,7 @@ func (x *UploadEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadEntry.ProtoReflect.Descriptor instead.
 func (*UploadEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{87}
+	return file_meta_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *UploadEntry) GetCommonPrefix() string {
@@ -7401,7 +7571,7 @@ type BodyPartsQuery struct {
 
 func (x *BodyPartsQuery) Reset() {
 	*x = BodyPartsQuery{}
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7413,7 +7583,7 @@ func (x *BodyPartsQuery) String() string {
 func (*BodyPartsQuery) ProtoMessage() {}
 
 func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[88]
+	mi := &file_meta_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7426,7 +7596,7 @@ func (x *BodyPartsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsQuery.ProtoReflect.Descriptor instead.
 func (*BodyPartsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{88}
+	return file_meta_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *BodyPartsQuery) GetBodyId() []byte {
@@ -7468,7 +7638,7 @@ type BodyPartsAnswer struct {
 
 func (x *BodyPartsAnswer) Reset() {
 	*x = BodyPartsAnswer{}
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7480,7 +7650,7 @@ func (x *BodyPartsAnswer) String() string {
 func (*BodyPartsAnswer) ProtoMessage() {}
 
 func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[89]
+	mi := &file_meta_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7493,7 +7663,7 @@ func (x *BodyPartsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BodyPartsAnswer.ProtoReflect.Descriptor instead.
 func (*BodyPartsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{89}
+	return file_meta_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *BodyPartsAnswer) GetBody() *BodyRow {
@@ -7526,7 +7696,7 @@ type RunStatesQuery struct {
 
 func (x *RunStatesQuery) Reset() {
 	*x = RunStatesQuery{}
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7538,7 +7708,7 @@ func (x *RunStatesQuery) String() string {
 func (*RunStatesQuery) ProtoMessage() {}
 
 func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[90]
+	mi := &file_meta_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7551,7 +7721,7 @@ func (x *RunStatesQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesQuery.ProtoReflect.Descriptor instead.
 func (*RunStatesQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{90}
+	return file_meta_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RunStatesQuery) GetBases() [][]byte {
@@ -7573,7 +7743,7 @@ type RunState struct {
 
 func (x *RunState) Reset() {
 	*x = RunState{}
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7585,7 +7755,7 @@ func (x *RunState) String() string {
 func (*RunState) ProtoMessage() {}
 
 func (x *RunState) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[91]
+	mi := &file_meta_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7598,7 +7768,7 @@ func (x *RunState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunState.ProtoReflect.Descriptor instead.
 func (*RunState) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{91}
+	return file_meta_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *RunState) GetState() uint32 {
@@ -7640,7 +7810,7 @@ type RunStatesAnswer struct {
 
 func (x *RunStatesAnswer) Reset() {
 	*x = RunStatesAnswer{}
-	mi := &file_meta_proto_msgTypes[92]
+	mi := &file_meta_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7652,7 +7822,7 @@ func (x *RunStatesAnswer) String() string {
 func (*RunStatesAnswer) ProtoMessage() {}
 
 func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[92]
+	mi := &file_meta_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7665,7 +7835,7 @@ func (x *RunStatesAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunStatesAnswer.ProtoReflect.Descriptor instead.
 func (*RunStatesAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{92}
+	return file_meta_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *RunStatesAnswer) GetStates() []*RunState {
@@ -7697,7 +7867,7 @@ type LayoutQuery struct {
 
 func (x *LayoutQuery) Reset() {
 	*x = LayoutQuery{}
-	mi := &file_meta_proto_msgTypes[93]
+	mi := &file_meta_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7709,7 +7879,7 @@ func (x *LayoutQuery) String() string {
 func (*LayoutQuery) ProtoMessage() {}
 
 func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[93]
+	mi := &file_meta_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7722,7 +7892,7 @@ func (x *LayoutQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayoutQuery.ProtoReflect.Descriptor instead.
 func (*LayoutQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{93}
+	return file_meta_proto_rawDescGZIP(), []int{95}
 }
 
 // Layout is what a gateway needs to place blobs.
@@ -7739,7 +7909,7 @@ type Layout struct {
 
 func (x *Layout) Reset() {
 	*x = Layout{}
-	mi := &file_meta_proto_msgTypes[94]
+	mi := &file_meta_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7751,7 +7921,7 @@ func (x *Layout) String() string {
 func (*Layout) ProtoMessage() {}
 
 func (x *Layout) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[94]
+	mi := &file_meta_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7764,7 +7934,7 @@ func (x *Layout) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Layout.ProtoReflect.Descriptor instead.
 func (*Layout) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{94}
+	return file_meta_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *Layout) GetCluster() *ClusterRow {
@@ -7813,7 +7983,7 @@ type QueueQuery struct {
 
 func (x *QueueQuery) Reset() {
 	*x = QueueQuery{}
-	mi := &file_meta_proto_msgTypes[95]
+	mi := &file_meta_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7825,7 +7995,7 @@ func (x *QueueQuery) String() string {
 func (*QueueQuery) ProtoMessage() {}
 
 func (x *QueueQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[95]
+	mi := &file_meta_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7838,7 +8008,7 @@ func (x *QueueQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueQuery.ProtoReflect.Descriptor instead.
 func (*QueueQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{95}
+	return file_meta_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *QueueQuery) GetAfter() []byte {
@@ -7865,7 +8035,7 @@ type QueueEntry struct {
 
 func (x *QueueEntry) Reset() {
 	*x = QueueEntry{}
-	mi := &file_meta_proto_msgTypes[96]
+	mi := &file_meta_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7877,7 +8047,7 @@ func (x *QueueEntry) String() string {
 func (*QueueEntry) ProtoMessage() {}
 
 func (x *QueueEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[96]
+	mi := &file_meta_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7890,7 +8060,7 @@ func (x *QueueEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueEntry.ProtoReflect.Descriptor instead.
 func (*QueueEntry) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{96}
+	return file_meta_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *QueueEntry) GetKey() []byte {
@@ -7916,7 +8086,7 @@ type QueueAnswer struct {
 
 func (x *QueueAnswer) Reset() {
 	*x = QueueAnswer{}
-	mi := &file_meta_proto_msgTypes[97]
+	mi := &file_meta_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7928,7 +8098,7 @@ func (x *QueueAnswer) String() string {
 func (*QueueAnswer) ProtoMessage() {}
 
 func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[97]
+	mi := &file_meta_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7941,7 +8111,7 @@ func (x *QueueAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueAnswer.ProtoReflect.Descriptor instead.
 func (*QueueAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{97}
+	return file_meta_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *QueueAnswer) GetEntries() []*QueueEntry {
@@ -7959,7 +8129,7 @@ type StatsQuery struct {
 
 func (x *StatsQuery) Reset() {
 	*x = StatsQuery{}
-	mi := &file_meta_proto_msgTypes[98]
+	mi := &file_meta_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7971,7 +8141,7 @@ func (x *StatsQuery) String() string {
 func (*StatsQuery) ProtoMessage() {}
 
 func (x *StatsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[98]
+	mi := &file_meta_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7984,7 +8154,7 @@ func (x *StatsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsQuery.ProtoReflect.Descriptor instead.
 func (*StatsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{98}
+	return file_meta_proto_rawDescGZIP(), []int{100}
 }
 
 type StatsAnswer struct {
@@ -8002,7 +8172,7 @@ type StatsAnswer struct {
 
 func (x *StatsAnswer) Reset() {
 	*x = StatsAnswer{}
-	mi := &file_meta_proto_msgTypes[99]
+	mi := &file_meta_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8014,7 +8184,7 @@ func (x *StatsAnswer) String() string {
 func (*StatsAnswer) ProtoMessage() {}
 
 func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[99]
+	mi := &file_meta_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8027,7 +8197,7 @@ func (x *StatsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsAnswer.ProtoReflect.Descriptor instead.
 func (*StatsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{99}
+	return file_meta_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *StatsAnswer) GetBuckets() uint64 {
@@ -8091,7 +8261,7 @@ type MissingQuery struct {
 
 func (x *MissingQuery) Reset() {
 	*x = MissingQuery{}
-	mi := &file_meta_proto_msgTypes[100]
+	mi := &file_meta_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8103,7 +8273,7 @@ func (x *MissingQuery) String() string {
 func (*MissingQuery) ProtoMessage() {}
 
 func (x *MissingQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[100]
+	mi := &file_meta_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8116,7 +8286,7 @@ func (x *MissingQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingQuery.ProtoReflect.Descriptor instead.
 func (*MissingQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{100}
+	return file_meta_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *MissingQuery) GetAfter() *MissingRow {
@@ -8151,7 +8321,7 @@ type MissingAnswer struct {
 
 func (x *MissingAnswer) Reset() {
 	*x = MissingAnswer{}
-	mi := &file_meta_proto_msgTypes[101]
+	mi := &file_meta_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8163,7 +8333,7 @@ func (x *MissingAnswer) String() string {
 func (*MissingAnswer) ProtoMessage() {}
 
 func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[101]
+	mi := &file_meta_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8176,7 +8346,7 @@ func (x *MissingAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingAnswer.ProtoReflect.Descriptor instead.
 func (*MissingAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{101}
+	return file_meta_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *MissingAnswer) GetRows() []*MissingRow {
@@ -8213,7 +8383,7 @@ type RunsQuery struct {
 
 func (x *RunsQuery) Reset() {
 	*x = RunsQuery{}
-	mi := &file_meta_proto_msgTypes[102]
+	mi := &file_meta_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8225,7 +8395,7 @@ func (x *RunsQuery) String() string {
 func (*RunsQuery) ProtoMessage() {}
 
 func (x *RunsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[102]
+	mi := &file_meta_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8238,7 +8408,7 @@ func (x *RunsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunsQuery.ProtoReflect.Descriptor instead.
 func (*RunsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{102}
+	return file_meta_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *RunsQuery) GetAfter() []byte {
@@ -8279,7 +8449,7 @@ type RunsAnswer struct {
 
 func (x *RunsAnswer) Reset() {
 	*x = RunsAnswer{}
-	mi := &file_meta_proto_msgTypes[103]
+	mi := &file_meta_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8291,7 +8461,7 @@ func (x *RunsAnswer) String() string {
 func (*RunsAnswer) ProtoMessage() {}
 
 func (x *RunsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[103]
+	mi := &file_meta_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8304,7 +8474,7 @@ func (x *RunsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunsAnswer.ProtoReflect.Descriptor instead.
 func (*RunsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{103}
+	return file_meta_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *RunsAnswer) GetRuns() []*Run {
@@ -8330,7 +8500,7 @@ type MissingCountsQuery struct {
 
 func (x *MissingCountsQuery) Reset() {
 	*x = MissingCountsQuery{}
-	mi := &file_meta_proto_msgTypes[104]
+	mi := &file_meta_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8342,7 +8512,7 @@ func (x *MissingCountsQuery) String() string {
 func (*MissingCountsQuery) ProtoMessage() {}
 
 func (x *MissingCountsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[104]
+	mi := &file_meta_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8355,7 +8525,7 @@ func (x *MissingCountsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCountsQuery.ProtoReflect.Descriptor instead.
 func (*MissingCountsQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{104}
+	return file_meta_proto_rawDescGZIP(), []int{106}
 }
 
 type MissingCount struct {
@@ -8370,7 +8540,7 @@ type MissingCount struct {
 
 func (x *MissingCount) Reset() {
 	*x = MissingCount{}
-	mi := &file_meta_proto_msgTypes[105]
+	mi := &file_meta_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8382,7 +8552,7 @@ func (x *MissingCount) String() string {
 func (*MissingCount) ProtoMessage() {}
 
 func (x *MissingCount) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[105]
+	mi := &file_meta_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8395,7 +8565,7 @@ func (x *MissingCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCount.ProtoReflect.Descriptor instead.
 func (*MissingCount) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{105}
+	return file_meta_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *MissingCount) GetPool() uint32 {
@@ -8435,7 +8605,7 @@ type MissingCountsAnswer struct {
 
 func (x *MissingCountsAnswer) Reset() {
 	*x = MissingCountsAnswer{}
-	mi := &file_meta_proto_msgTypes[106]
+	mi := &file_meta_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8447,7 +8617,7 @@ func (x *MissingCountsAnswer) String() string {
 func (*MissingCountsAnswer) ProtoMessage() {}
 
 func (x *MissingCountsAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[106]
+	mi := &file_meta_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8460,7 +8630,7 @@ func (x *MissingCountsAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MissingCountsAnswer.ProtoReflect.Descriptor instead.
 func (*MissingCountsAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{106}
+	return file_meta_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *MissingCountsAnswer) GetCounts() []*MissingCount {
@@ -8482,7 +8652,7 @@ type AuditQuery struct {
 
 func (x *AuditQuery) Reset() {
 	*x = AuditQuery{}
-	mi := &file_meta_proto_msgTypes[107]
+	mi := &file_meta_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8494,7 +8664,7 @@ func (x *AuditQuery) String() string {
 func (*AuditQuery) ProtoMessage() {}
 
 func (x *AuditQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[107]
+	mi := &file_meta_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8507,7 +8677,7 @@ func (x *AuditQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditQuery.ProtoReflect.Descriptor instead.
 func (*AuditQuery) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{107}
+	return file_meta_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *AuditQuery) GetAfter() []byte {
@@ -8544,7 +8714,7 @@ type AuditAnswer struct {
 
 func (x *AuditAnswer) Reset() {
 	*x = AuditAnswer{}
-	mi := &file_meta_proto_msgTypes[108]
+	mi := &file_meta_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8556,7 +8726,7 @@ func (x *AuditAnswer) String() string {
 func (*AuditAnswer) ProtoMessage() {}
 
 func (x *AuditAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[108]
+	mi := &file_meta_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8569,7 +8739,7 @@ func (x *AuditAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditAnswer.ProtoReflect.Descriptor instead.
 func (*AuditAnswer) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{108}
+	return file_meta_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *AuditAnswer) GetObjects() uint64 {
@@ -8618,7 +8788,7 @@ type Dangling struct {
 
 func (x *Dangling) Reset() {
 	*x = Dangling{}
-	mi := &file_meta_proto_msgTypes[109]
+	mi := &file_meta_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8630,7 +8800,7 @@ func (x *Dangling) String() string {
 func (*Dangling) ProtoMessage() {}
 
 func (x *Dangling) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[109]
+	mi := &file_meta_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8643,7 +8813,7 @@ func (x *Dangling) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dangling.ProtoReflect.Descriptor instead.
 func (*Dangling) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{109}
+	return file_meta_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *Dangling) GetRow() string {
@@ -8672,7 +8842,7 @@ type WholeSum struct {
 
 func (x *WholeSum) Reset() {
 	*x = WholeSum{}
-	mi := &file_meta_proto_msgTypes[110]
+	mi := &file_meta_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8684,7 +8854,7 @@ func (x *WholeSum) String() string {
 func (*WholeSum) ProtoMessage() {}
 
 func (x *WholeSum) ProtoReflect() protoreflect.Message {
-	mi := &file_meta_proto_msgTypes[110]
+	mi := &file_meta_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8697,7 +8867,7 @@ func (x *WholeSum) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WholeSum.ProtoReflect.Descriptor instead.
 func (*WholeSum) Descriptor() ([]byte, []int) {
-	return file_meta_proto_rawDescGZIP(), []int{110}
+	return file_meta_proto_rawDescGZIP(), []int{112}
 }
 
 func (x *WholeSum) GetRow() string {
@@ -8861,7 +9031,7 @@ const file_meta_proto_rawDesc = "" +
 	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x16\n" +
 	"\x06shards\x18\x02 \x01(\rR\x06shards\x12 \n" +
 	"\vreplication\x18\x03 \x01(\rR\vreplication\x12\x1b\n" +
-	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\xd7\x01\n" +
+	"\tblob_size\x18\x04 \x01(\rR\bblobSize\"\xe7\x01\n" +
 	"\tVolumeRow\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12\x12\n" +
@@ -8869,9 +9039,10 @@ const file_meta_proto_rawDesc = "" +
 	"\x04zone\x18\x04 \x01(\tR\x04zone\x12\x1a\n" +
 	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\x12\x14\n" +
 	"\x05state\x18\x06 \x01(\rR\x05state\x12\x18\n" +
-	"\aaddress\x18\a \x01(\tR\aaddress\x12\x16\n" +
-	"\x06weight\x18\b \x01(\x04R\x06weight\x12\x16\n" +
-	"\x06silent\x18\t \x01(\bR\x06silent\"\x89\x01\n" +
+	"\aaddress\x18\a \x01(\tR\aaddress\x12\x1b\n" +
+	"\x06weight\x18\b \x01(\x04H\x00R\x06weight\x88\x01\x01\x12\x16\n" +
+	"\x06silent\x18\t \x01(\bR\x06silentB\t\n" +
+	"\a_weight\"\x89\x01\n" +
 	"\fRebalanceRow\x12\x18\n" +
 	"\arunning\x18\x01 \x01(\bR\arunning\x12\x16\n" +
 	"\x06paused\x18\x02 \x01(\bR\x06paused\x12(\n" +
@@ -8902,7 +9073,7 @@ const file_meta_proto_rawDesc = "" +
 	"\fopened_epoch\x18\x03 \x01(\x04R\vopenedEpoch\"R\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x123\n" +
-	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\x8f\x10\n" +
+	"\bcommands\x18\x02 \x03(\v2\x17.minikv.meta.v1.CommandR\bcommands\"\xa9\x11\n" +
 	"\aCommand\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1a\n" +
@@ -8943,7 +9114,9 @@ const file_meta_proto_rawDesc = "" +
 	"\vcancel_join\x18@ \x01(\v2\x1a.minikv.meta.v1.CancelJoinH\x00R\n" +
 	"cancelJoin\x12C\n" +
 	"\rrelease_shard\x18A \x01(\v2\x1c.minikv.meta.v1.ReleaseShardH\x00R\freleaseShard\x12C\n" +
-	"\rset_rebalance\x18B \x01(\v2\x1c.minikv.meta.v1.SetRebalanceH\x00R\fsetRebalance\x12F\n" +
+	"\rset_rebalance\x18B \x01(\v2\x1c.minikv.meta.v1.SetRebalanceH\x00R\fsetRebalance\x12I\n" +
+	"\x0fset_replication\x18C \x01(\v2\x1e.minikv.meta.v1.SetReplicationH\x00R\x0esetReplication\x12M\n" +
+	"\x11set_volume_weight\x18D \x01(\v2\x1f.minikv.meta.v1.SetVolumeWeightH\x00R\x0fsetVolumeWeight\x12F\n" +
 	"\x0ereport_missing\x18P \x01(\v2\x1d.minikv.meta.v1.ReportMissingH\x00R\rreportMissingB\x04\n" +
 	"\x02op\"/\n" +
 	"\tBucketRef\x12\x12\n" +
@@ -9127,13 +9300,15 @@ const file_meta_proto_rawDesc = "" +
 	"\x04rows\x18\x01 \x03(\v2\x1a.minikv.meta.v1.MissingRowR\x04rows\"C\n" +
 	"\x0ePruneCompleted\x12\x1b\n" +
 	"\tbefore_ms\x18\x01 \x01(\x03R\bbeforeMs\x12\x14\n" +
-	"\x05limit\x18\x02 \x01(\rR\x05limit\"~\n" +
+	"\x05limit\x18\x02 \x01(\rR\x05limit\"\xa6\x01\n" +
 	"\x0eRegisterVolume\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x03 \x01(\tR\x04zone\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x1a\n" +
-	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\"z\n" +
+	"\bcapacity\x18\x05 \x01(\x04R\bcapacity\x12\x1b\n" +
+	"\x06weight\x18\x06 \x01(\x04H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\"z\n" +
 	"\x0eSetVolumeState\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\rR\x04from\x12\x0e\n" +
@@ -9163,7 +9338,15 @@ const file_meta_proto_rawDesc = "" +
 	"\n" +
 	"\b_runningB\t\n" +
 	"\a_pausedB\x13\n" +
-	"\x11_bytes_per_second\"\xad\x05\n" +
+	"\x11_bytes_per_second\"Z\n" +
+	"\x0eSetReplication\x12\x12\n" +
+	"\x04pool\x18\x01 \x01(\rR\x04pool\x12\x12\n" +
+	"\x04from\x18\x02 \x01(\rR\x04from\x12 \n" +
+	"\vreplication\x18\x03 \x01(\rR\vreplication\"Q\n" +
+	"\x0fSetVolumeWeight\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x1b\n" +
+	"\x06weight\x18\x02 \x01(\x04H\x00R\x06weight\x88\x01\x01B\t\n" +
+	"\a_weight\"\xdc\x05\n" +
 	"\x06Result\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x16\n" +
@@ -9180,7 +9363,8 @@ const file_meta_proto_rawDesc = "" +
 	"\acluster\x18\x10 \x01(\v2\x1a.minikv.meta.v1.ClusterRowH\x00R\acluster\x123\n" +
 	"\x06volume\x18\x1e \x01(\v2\x19.minikv.meta.v1.VolumeRowH\x00R\x06volume\x120\n" +
 	"\x05shard\x18\x1f \x01(\v2\x18.minikv.meta.v1.ShardRowH\x00R\x05shard\x12<\n" +
-	"\trebalance\x18  \x01(\v2\x1c.minikv.meta.v1.RebalanceRowH\x00R\trebalanceB\a\n" +
+	"\trebalance\x18  \x01(\v2\x1c.minikv.meta.v1.RebalanceRowH\x00R\trebalance\x12-\n" +
+	"\x04pool\x18! \x01(\v2\x17.minikv.meta.v1.PoolRowH\x00R\x04poolB\a\n" +
 	"\x05value\"\xea\x02\n" +
 	"\tPutResult\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\fR\aversion\x12!\n" +
@@ -9456,7 +9640,7 @@ func file_meta_proto_rawDescGZIP() []byte {
 }
 
 var file_meta_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
+var file_meta_proto_msgTypes = make([]protoimpl.MessageInfo, 113)
 var file_meta_proto_goTypes = []any{
 	(Versioning)(0),             // 0: minikv.meta.v1.Versioning
 	(*CounterRange)(nil),        // 1: minikv.meta.v1.CounterRange
@@ -9523,53 +9707,55 @@ var file_meta_proto_goTypes = []any{
 	(*CancelJoin)(nil),          // 62: minikv.meta.v1.CancelJoin
 	(*ReleaseShard)(nil),        // 63: minikv.meta.v1.ReleaseShard
 	(*SetRebalance)(nil),        // 64: minikv.meta.v1.SetRebalance
-	(*Result)(nil),              // 65: minikv.meta.v1.Result
-	(*PutResult)(nil),           // 66: minikv.meta.v1.PutResult
-	(*DeleteResult)(nil),        // 67: minikv.meta.v1.DeleteResult
-	(*DeleteResults)(nil),       // 68: minikv.meta.v1.DeleteResults
-	(*BatchOpResult)(nil),       // 69: minikv.meta.v1.BatchOpResult
-	(*BatchResult)(nil),         // 70: minikv.meta.v1.BatchResult
-	(*ReleaseResult)(nil),       // 71: minikv.meta.v1.ReleaseResult
-	(*Query)(nil),               // 72: minikv.meta.v1.Query
-	(*Answer)(nil),              // 73: minikv.meta.v1.Answer
-	(*GetBucketQuery)(nil),      // 74: minikv.meta.v1.GetBucketQuery
-	(*ListBucketsQuery)(nil),    // 75: minikv.meta.v1.ListBucketsQuery
-	(*ListBucketsAnswer)(nil),   // 76: minikv.meta.v1.ListBucketsAnswer
-	(*GetObjectQuery)(nil),      // 77: minikv.meta.v1.GetObjectQuery
-	(*GetObjectAnswer)(nil),     // 78: minikv.meta.v1.GetObjectAnswer
-	(*ListObjectsQuery)(nil),    // 79: minikv.meta.v1.ListObjectsQuery
-	(*ListObjectsAnswer)(nil),   // 80: minikv.meta.v1.ListObjectsAnswer
-	(*ListEntry)(nil),           // 81: minikv.meta.v1.ListEntry
-	(*GetUploadQuery)(nil),      // 82: minikv.meta.v1.GetUploadQuery
-	(*GetUploadAnswer)(nil),     // 83: minikv.meta.v1.GetUploadAnswer
-	(*ListPartsQuery)(nil),      // 84: minikv.meta.v1.ListPartsQuery
-	(*ListPartsAnswer)(nil),     // 85: minikv.meta.v1.ListPartsAnswer
-	(*ListUploadsQuery)(nil),    // 86: minikv.meta.v1.ListUploadsQuery
-	(*ListUploadsAnswer)(nil),   // 87: minikv.meta.v1.ListUploadsAnswer
-	(*UploadEntry)(nil),         // 88: minikv.meta.v1.UploadEntry
-	(*BodyPartsQuery)(nil),      // 89: minikv.meta.v1.BodyPartsQuery
-	(*BodyPartsAnswer)(nil),     // 90: minikv.meta.v1.BodyPartsAnswer
-	(*RunStatesQuery)(nil),      // 91: minikv.meta.v1.RunStatesQuery
-	(*RunState)(nil),            // 92: minikv.meta.v1.RunState
-	(*RunStatesAnswer)(nil),     // 93: minikv.meta.v1.RunStatesAnswer
-	(*LayoutQuery)(nil),         // 94: minikv.meta.v1.LayoutQuery
-	(*Layout)(nil),              // 95: minikv.meta.v1.Layout
-	(*QueueQuery)(nil),          // 96: minikv.meta.v1.QueueQuery
-	(*QueueEntry)(nil),          // 97: minikv.meta.v1.QueueEntry
-	(*QueueAnswer)(nil),         // 98: minikv.meta.v1.QueueAnswer
-	(*StatsQuery)(nil),          // 99: minikv.meta.v1.StatsQuery
-	(*StatsAnswer)(nil),         // 100: minikv.meta.v1.StatsAnswer
-	(*MissingQuery)(nil),        // 101: minikv.meta.v1.MissingQuery
-	(*MissingAnswer)(nil),       // 102: minikv.meta.v1.MissingAnswer
-	(*RunsQuery)(nil),           // 103: minikv.meta.v1.RunsQuery
-	(*RunsAnswer)(nil),          // 104: minikv.meta.v1.RunsAnswer
-	(*MissingCountsQuery)(nil),  // 105: minikv.meta.v1.MissingCountsQuery
-	(*MissingCount)(nil),        // 106: minikv.meta.v1.MissingCount
-	(*MissingCountsAnswer)(nil), // 107: minikv.meta.v1.MissingCountsAnswer
-	(*AuditQuery)(nil),          // 108: minikv.meta.v1.AuditQuery
-	(*AuditAnswer)(nil),         // 109: minikv.meta.v1.AuditAnswer
-	(*Dangling)(nil),            // 110: minikv.meta.v1.Dangling
-	(*WholeSum)(nil),            // 111: minikv.meta.v1.WholeSum
+	(*SetReplication)(nil),      // 65: minikv.meta.v1.SetReplication
+	(*SetVolumeWeight)(nil),     // 66: minikv.meta.v1.SetVolumeWeight
+	(*Result)(nil),              // 67: minikv.meta.v1.Result
+	(*PutResult)(nil),           // 68: minikv.meta.v1.PutResult
+	(*DeleteResult)(nil),        // 69: minikv.meta.v1.DeleteResult
+	(*DeleteResults)(nil),       // 70: minikv.meta.v1.DeleteResults
+	(*BatchOpResult)(nil),       // 71: minikv.meta.v1.BatchOpResult
+	(*BatchResult)(nil),         // 72: minikv.meta.v1.BatchResult
+	(*ReleaseResult)(nil),       // 73: minikv.meta.v1.ReleaseResult
+	(*Query)(nil),               // 74: minikv.meta.v1.Query
+	(*Answer)(nil),              // 75: minikv.meta.v1.Answer
+	(*GetBucketQuery)(nil),      // 76: minikv.meta.v1.GetBucketQuery
+	(*ListBucketsQuery)(nil),    // 77: minikv.meta.v1.ListBucketsQuery
+	(*ListBucketsAnswer)(nil),   // 78: minikv.meta.v1.ListBucketsAnswer
+	(*GetObjectQuery)(nil),      // 79: minikv.meta.v1.GetObjectQuery
+	(*GetObjectAnswer)(nil),     // 80: minikv.meta.v1.GetObjectAnswer
+	(*ListObjectsQuery)(nil),    // 81: minikv.meta.v1.ListObjectsQuery
+	(*ListObjectsAnswer)(nil),   // 82: minikv.meta.v1.ListObjectsAnswer
+	(*ListEntry)(nil),           // 83: minikv.meta.v1.ListEntry
+	(*GetUploadQuery)(nil),      // 84: minikv.meta.v1.GetUploadQuery
+	(*GetUploadAnswer)(nil),     // 85: minikv.meta.v1.GetUploadAnswer
+	(*ListPartsQuery)(nil),      // 86: minikv.meta.v1.ListPartsQuery
+	(*ListPartsAnswer)(nil),     // 87: minikv.meta.v1.ListPartsAnswer
+	(*ListUploadsQuery)(nil),    // 88: minikv.meta.v1.ListUploadsQuery
+	(*ListUploadsAnswer)(nil),   // 89: minikv.meta.v1.ListUploadsAnswer
+	(*UploadEntry)(nil),         // 90: minikv.meta.v1.UploadEntry
+	(*BodyPartsQuery)(nil),      // 91: minikv.meta.v1.BodyPartsQuery
+	(*BodyPartsAnswer)(nil),     // 92: minikv.meta.v1.BodyPartsAnswer
+	(*RunStatesQuery)(nil),      // 93: minikv.meta.v1.RunStatesQuery
+	(*RunState)(nil),            // 94: minikv.meta.v1.RunState
+	(*RunStatesAnswer)(nil),     // 95: minikv.meta.v1.RunStatesAnswer
+	(*LayoutQuery)(nil),         // 96: minikv.meta.v1.LayoutQuery
+	(*Layout)(nil),              // 97: minikv.meta.v1.Layout
+	(*QueueQuery)(nil),          // 98: minikv.meta.v1.QueueQuery
+	(*QueueEntry)(nil),          // 99: minikv.meta.v1.QueueEntry
+	(*QueueAnswer)(nil),         // 100: minikv.meta.v1.QueueAnswer
+	(*StatsQuery)(nil),          // 101: minikv.meta.v1.StatsQuery
+	(*StatsAnswer)(nil),         // 102: minikv.meta.v1.StatsAnswer
+	(*MissingQuery)(nil),        // 103: minikv.meta.v1.MissingQuery
+	(*MissingAnswer)(nil),       // 104: minikv.meta.v1.MissingAnswer
+	(*RunsQuery)(nil),           // 105: minikv.meta.v1.RunsQuery
+	(*RunsAnswer)(nil),          // 106: minikv.meta.v1.RunsAnswer
+	(*MissingCountsQuery)(nil),  // 107: minikv.meta.v1.MissingCountsQuery
+	(*MissingCount)(nil),        // 108: minikv.meta.v1.MissingCount
+	(*MissingCountsAnswer)(nil), // 109: minikv.meta.v1.MissingCountsAnswer
+	(*AuditQuery)(nil),          // 110: minikv.meta.v1.AuditQuery
+	(*AuditAnswer)(nil),         // 111: minikv.meta.v1.AuditAnswer
+	(*Dangling)(nil),            // 112: minikv.meta.v1.Dangling
+	(*WholeSum)(nil),            // 113: minikv.meta.v1.WholeSum
 }
 var file_meta_proto_depIdxs = []int32{
 	1,   // 0: minikv.meta.v1.Run.ranges:type_name -> minikv.meta.v1.CounterRange
@@ -9584,7 +9770,7 @@ var file_meta_proto_depIdxs = []int32{
 	4,   // 9: minikv.meta.v1.UploadRow.tags:type_name -> minikv.meta.v1.Pair
 	5,   // 10: minikv.meta.v1.PartRow.checksums:type_name -> minikv.meta.v1.Checksum
 	3,   // 11: minikv.meta.v1.PartRow.slices:type_name -> minikv.meta.v1.Slice
-	66,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
+	68,  // 12: minikv.meta.v1.CompletedRow.result:type_name -> minikv.meta.v1.PutResult
 	2,   // 13: minikv.meta.v1.RunRow.run:type_name -> minikv.meta.v1.Run
 	2,   // 14: minikv.meta.v1.QueueRow.run:type_name -> minikv.meta.v1.Run
 	24,  // 15: minikv.meta.v1.Entry.commands:type_name -> minikv.meta.v1.Command
@@ -9615,147 +9801,150 @@ var file_meta_proto_depIdxs = []int32{
 	62,  // 40: minikv.meta.v1.Command.cancel_join:type_name -> minikv.meta.v1.CancelJoin
 	63,  // 41: minikv.meta.v1.Command.release_shard:type_name -> minikv.meta.v1.ReleaseShard
 	64,  // 42: minikv.meta.v1.Command.set_rebalance:type_name -> minikv.meta.v1.SetRebalance
-	56,  // 43: minikv.meta.v1.Command.report_missing:type_name -> minikv.meta.v1.ReportMissing
-	2,   // 44: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
-	27,  // 45: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
-	28,  // 46: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
-	17,  // 47: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
-	18,  // 48: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
-	15,  // 49: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
-	25,  // 50: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
-	5,   // 51: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
-	6,   // 52: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 53: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 54: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 55: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
-	36,  // 56: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
-	26,  // 57: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
-	25,  // 58: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
-	39,  // 59: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
-	29,  // 60: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
-	25,  // 61: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 62: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
-	40,  // 63: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
-	25,  // 64: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
-	29,  // 65: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
-	6,   // 66: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 67: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
-	5,   // 68: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
-	25,  // 69: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
-	4,   // 70: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 71: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
-	6,   // 72: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
-	4,   // 73: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
-	25,  // 74: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
-	44,  // 75: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
-	5,   // 76: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
-	26,  // 77: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
-	44,  // 78: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
-	40,  // 79: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
-	5,   // 80: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
-	5,   // 81: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
-	44,  // 82: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	47,  // 83: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
-	29,  // 84: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
-	5,   // 85: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
-	44,  // 86: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
-	25,  // 87: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
-	51,  // 88: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
-	29,  // 89: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
-	52,  // 90: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
-	36,  // 91: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
-	26,  // 92: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
-	16,  // 93: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
-	16,  // 94: minikv.meta.v1.ReportMissing.rows:type_name -> minikv.meta.v1.MissingRow
-	7,   // 95: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
-	66,  // 96: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
-	68,  // 97: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
-	10,  // 98: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
-	70,  // 99: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
-	71,  // 100: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
-	21,  // 101: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
-	18,  // 102: minikv.meta.v1.Result.volume:type_name -> minikv.meta.v1.VolumeRow
-	15,  // 103: minikv.meta.v1.Result.shard:type_name -> minikv.meta.v1.ShardRow
-	19,  // 104: minikv.meta.v1.Result.rebalance:type_name -> minikv.meta.v1.RebalanceRow
-	5,   // 105: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
-	0,   // 106: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
-	67,  // 107: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
-	0,   // 108: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
-	8,   // 109: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
-	66,  // 110: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
-	69,  // 111: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
-	74,  // 112: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
-	75,  // 113: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
-	77,  // 114: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
-	79,  // 115: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
-	82,  // 116: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
-	84,  // 117: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
-	86,  // 118: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
-	89,  // 119: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
-	91,  // 120: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
-	94,  // 121: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
-	96,  // 122: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
-	99,  // 123: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
-	101, // 124: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
-	105, // 125: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
-	103, // 126: minikv.meta.v1.Query.runs:type_name -> minikv.meta.v1.RunsQuery
-	108, // 127: minikv.meta.v1.Query.audit:type_name -> minikv.meta.v1.AuditQuery
-	7,   // 128: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
-	76,  // 129: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
-	78,  // 130: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
-	80,  // 131: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
-	83,  // 132: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
-	85,  // 133: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
-	87,  // 134: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
-	90,  // 135: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
-	93,  // 136: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
-	95,  // 137: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
-	98,  // 138: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
-	100, // 139: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
-	102, // 140: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
-	107, // 141: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
-	104, // 142: minikv.meta.v1.Answer.runs:type_name -> minikv.meta.v1.RunsAnswer
-	109, // 143: minikv.meta.v1.Answer.audit:type_name -> minikv.meta.v1.AuditAnswer
-	7,   // 144: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
-	7,   // 145: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	8,   // 146: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
-	11,  // 147: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 148: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	81,  // 149: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
-	7,   // 150: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 151: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	12,  // 152: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
-	7,   // 153: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	10,  // 154: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
-	11,  // 155: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	7,   // 156: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
-	88,  // 157: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
-	10,  // 158: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
-	9,   // 159: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
-	11,  // 160: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
-	1,   // 161: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
-	92,  // 162: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
-	21,  // 163: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
-	17,  // 164: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
-	15,  // 165: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
-	18,  // 166: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
-	19,  // 167: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
-	14,  // 168: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
-	97,  // 169: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
-	16,  // 170: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
-	16,  // 171: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
-	16,  // 172: minikv.meta.v1.MissingAnswer.next:type_name -> minikv.meta.v1.MissingRow
-	2,   // 173: minikv.meta.v1.RunsAnswer.runs:type_name -> minikv.meta.v1.Run
-	106, // 174: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
-	110, // 175: minikv.meta.v1.AuditAnswer.dangling:type_name -> minikv.meta.v1.Dangling
-	111, // 176: minikv.meta.v1.AuditAnswer.sums:type_name -> minikv.meta.v1.WholeSum
-	2,   // 177: minikv.meta.v1.WholeSum.run:type_name -> minikv.meta.v1.Run
-	5,   // 178: minikv.meta.v1.WholeSum.checksum:type_name -> minikv.meta.v1.Checksum
-	179, // [179:179] is the sub-list for method output_type
-	179, // [179:179] is the sub-list for method input_type
-	179, // [179:179] is the sub-list for extension type_name
-	179, // [179:179] is the sub-list for extension extendee
-	0,   // [0:179] is the sub-list for field type_name
+	65,  // 43: minikv.meta.v1.Command.set_replication:type_name -> minikv.meta.v1.SetReplication
+	66,  // 44: minikv.meta.v1.Command.set_volume_weight:type_name -> minikv.meta.v1.SetVolumeWeight
+	56,  // 45: minikv.meta.v1.Command.report_missing:type_name -> minikv.meta.v1.ReportMissing
+	2,   // 46: minikv.meta.v1.Written.run:type_name -> minikv.meta.v1.Run
+	27,  // 47: minikv.meta.v1.Written.shards:type_name -> minikv.meta.v1.ShardWrite
+	28,  // 48: minikv.meta.v1.ShardWrite.confirmations:type_name -> minikv.meta.v1.Confirmation
+	17,  // 49: minikv.meta.v1.CreateCluster.pool:type_name -> minikv.meta.v1.PoolRow
+	18,  // 50: minikv.meta.v1.CreateCluster.volumes:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 51: minikv.meta.v1.CreateCluster.shards:type_name -> minikv.meta.v1.ShardRow
+	25,  // 52: minikv.meta.v1.DeleteBucket.bucket:type_name -> minikv.meta.v1.BucketRef
+	5,   // 53: minikv.meta.v1.NewObject.checksum:type_name -> minikv.meta.v1.Checksum
+	6,   // 54: minikv.meta.v1.NewObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 55: minikv.meta.v1.NewObject.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 56: minikv.meta.v1.PutObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 57: minikv.meta.v1.PutObject.conditions:type_name -> minikv.meta.v1.Conditions
+	36,  // 58: minikv.meta.v1.PutObject.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 59: minikv.meta.v1.PutObject.written:type_name -> minikv.meta.v1.Written
+	25,  // 60: minikv.meta.v1.DeleteObjects.bucket:type_name -> minikv.meta.v1.BucketRef
+	39,  // 61: minikv.meta.v1.DeleteObjects.keys:type_name -> minikv.meta.v1.DeleteKey
+	29,  // 62: minikv.meta.v1.DeleteKey.conditions:type_name -> minikv.meta.v1.Conditions
+	25,  // 63: minikv.meta.v1.Source.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 64: minikv.meta.v1.Source.conditions:type_name -> minikv.meta.v1.Conditions
+	40,  // 65: minikv.meta.v1.CopyObject.source:type_name -> minikv.meta.v1.Source
+	25,  // 66: minikv.meta.v1.CopyObject.bucket:type_name -> minikv.meta.v1.BucketRef
+	29,  // 67: minikv.meta.v1.CopyObject.conditions:type_name -> minikv.meta.v1.Conditions
+	6,   // 68: minikv.meta.v1.CopyObject.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 69: minikv.meta.v1.CopyObject.tags:type_name -> minikv.meta.v1.Pair
+	5,   // 70: minikv.meta.v1.CopyObject.checksum:type_name -> minikv.meta.v1.Checksum
+	25,  // 71: minikv.meta.v1.PutTags.bucket:type_name -> minikv.meta.v1.BucketRef
+	4,   // 72: minikv.meta.v1.PutTags.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 73: minikv.meta.v1.CreateUpload.bucket:type_name -> minikv.meta.v1.BucketRef
+	6,   // 74: minikv.meta.v1.CreateUpload.attributes:type_name -> minikv.meta.v1.Attributes
+	4,   // 75: minikv.meta.v1.CreateUpload.tags:type_name -> minikv.meta.v1.Pair
+	25,  // 76: minikv.meta.v1.UploadRef.bucket:type_name -> minikv.meta.v1.BucketRef
+	44,  // 77: minikv.meta.v1.PutPart.upload:type_name -> minikv.meta.v1.UploadRef
+	5,   // 78: minikv.meta.v1.PutPart.checksums:type_name -> minikv.meta.v1.Checksum
+	26,  // 79: minikv.meta.v1.PutPart.written:type_name -> minikv.meta.v1.Written
+	44,  // 80: minikv.meta.v1.CopyPart.upload:type_name -> minikv.meta.v1.UploadRef
+	40,  // 81: minikv.meta.v1.CopyPart.source:type_name -> minikv.meta.v1.Source
+	5,   // 82: minikv.meta.v1.CopyPart.checksums:type_name -> minikv.meta.v1.Checksum
+	5,   // 83: minikv.meta.v1.CompletePart.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 84: minikv.meta.v1.CompleteUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	47,  // 85: minikv.meta.v1.CompleteUpload.parts:type_name -> minikv.meta.v1.CompletePart
+	29,  // 86: minikv.meta.v1.CompleteUpload.conditions:type_name -> minikv.meta.v1.Conditions
+	5,   // 87: minikv.meta.v1.CompleteUpload.checksum:type_name -> minikv.meta.v1.Checksum
+	44,  // 88: minikv.meta.v1.AbortUpload.upload:type_name -> minikv.meta.v1.UploadRef
+	25,  // 89: minikv.meta.v1.Batch.bucket:type_name -> minikv.meta.v1.BucketRef
+	51,  // 90: minikv.meta.v1.Batch.ops:type_name -> minikv.meta.v1.BatchOp
+	29,  // 91: minikv.meta.v1.BatchOp.conditions:type_name -> minikv.meta.v1.Conditions
+	52,  // 92: minikv.meta.v1.BatchOp.put:type_name -> minikv.meta.v1.BatchPut
+	36,  // 93: minikv.meta.v1.BatchPut.object:type_name -> minikv.meta.v1.NewObject
+	26,  // 94: minikv.meta.v1.BatchPut.written:type_name -> minikv.meta.v1.Written
+	16,  // 95: minikv.meta.v1.ClearMissing.rows:type_name -> minikv.meta.v1.MissingRow
+	16,  // 96: minikv.meta.v1.ReportMissing.rows:type_name -> minikv.meta.v1.MissingRow
+	7,   // 97: minikv.meta.v1.Result.bucket:type_name -> minikv.meta.v1.BucketRow
+	68,  // 98: minikv.meta.v1.Result.put:type_name -> minikv.meta.v1.PutResult
+	70,  // 99: minikv.meta.v1.Result.deletes:type_name -> minikv.meta.v1.DeleteResults
+	10,  // 100: minikv.meta.v1.Result.upload:type_name -> minikv.meta.v1.UploadRow
+	72,  // 101: minikv.meta.v1.Result.batch:type_name -> minikv.meta.v1.BatchResult
+	73,  // 102: minikv.meta.v1.Result.released:type_name -> minikv.meta.v1.ReleaseResult
+	21,  // 103: minikv.meta.v1.Result.cluster:type_name -> minikv.meta.v1.ClusterRow
+	18,  // 104: minikv.meta.v1.Result.volume:type_name -> minikv.meta.v1.VolumeRow
+	15,  // 105: minikv.meta.v1.Result.shard:type_name -> minikv.meta.v1.ShardRow
+	19,  // 106: minikv.meta.v1.Result.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	17,  // 107: minikv.meta.v1.Result.pool:type_name -> minikv.meta.v1.PoolRow
+	5,   // 108: minikv.meta.v1.PutResult.checksum:type_name -> minikv.meta.v1.Checksum
+	0,   // 109: minikv.meta.v1.PutResult.versioning:type_name -> minikv.meta.v1.Versioning
+	69,  // 110: minikv.meta.v1.DeleteResults.results:type_name -> minikv.meta.v1.DeleteResult
+	0,   // 111: minikv.meta.v1.DeleteResults.versioning:type_name -> minikv.meta.v1.Versioning
+	8,   // 112: minikv.meta.v1.BatchOpResult.row:type_name -> minikv.meta.v1.ObjectRow
+	68,  // 113: minikv.meta.v1.BatchOpResult.put:type_name -> minikv.meta.v1.PutResult
+	71,  // 114: minikv.meta.v1.BatchResult.results:type_name -> minikv.meta.v1.BatchOpResult
+	76,  // 115: minikv.meta.v1.Query.get_bucket:type_name -> minikv.meta.v1.GetBucketQuery
+	77,  // 116: minikv.meta.v1.Query.list_buckets:type_name -> minikv.meta.v1.ListBucketsQuery
+	79,  // 117: minikv.meta.v1.Query.get_object:type_name -> minikv.meta.v1.GetObjectQuery
+	81,  // 118: minikv.meta.v1.Query.list_objects:type_name -> minikv.meta.v1.ListObjectsQuery
+	84,  // 119: minikv.meta.v1.Query.get_upload:type_name -> minikv.meta.v1.GetUploadQuery
+	86,  // 120: minikv.meta.v1.Query.list_parts:type_name -> minikv.meta.v1.ListPartsQuery
+	88,  // 121: minikv.meta.v1.Query.list_uploads:type_name -> minikv.meta.v1.ListUploadsQuery
+	91,  // 122: minikv.meta.v1.Query.body_parts:type_name -> minikv.meta.v1.BodyPartsQuery
+	93,  // 123: minikv.meta.v1.Query.run_states:type_name -> minikv.meta.v1.RunStatesQuery
+	96,  // 124: minikv.meta.v1.Query.layout:type_name -> minikv.meta.v1.LayoutQuery
+	98,  // 125: minikv.meta.v1.Query.queue:type_name -> minikv.meta.v1.QueueQuery
+	101, // 126: minikv.meta.v1.Query.stats:type_name -> minikv.meta.v1.StatsQuery
+	103, // 127: minikv.meta.v1.Query.missing:type_name -> minikv.meta.v1.MissingQuery
+	107, // 128: minikv.meta.v1.Query.missing_counts:type_name -> minikv.meta.v1.MissingCountsQuery
+	105, // 129: minikv.meta.v1.Query.runs:type_name -> minikv.meta.v1.RunsQuery
+	110, // 130: minikv.meta.v1.Query.audit:type_name -> minikv.meta.v1.AuditQuery
+	7,   // 131: minikv.meta.v1.Answer.bucket:type_name -> minikv.meta.v1.BucketRow
+	78,  // 132: minikv.meta.v1.Answer.list_buckets:type_name -> minikv.meta.v1.ListBucketsAnswer
+	80,  // 133: minikv.meta.v1.Answer.get_object:type_name -> minikv.meta.v1.GetObjectAnswer
+	82,  // 134: minikv.meta.v1.Answer.list_objects:type_name -> minikv.meta.v1.ListObjectsAnswer
+	85,  // 135: minikv.meta.v1.Answer.get_upload:type_name -> minikv.meta.v1.GetUploadAnswer
+	87,  // 136: minikv.meta.v1.Answer.list_parts:type_name -> minikv.meta.v1.ListPartsAnswer
+	89,  // 137: minikv.meta.v1.Answer.list_uploads:type_name -> minikv.meta.v1.ListUploadsAnswer
+	92,  // 138: minikv.meta.v1.Answer.body_parts:type_name -> minikv.meta.v1.BodyPartsAnswer
+	95,  // 139: minikv.meta.v1.Answer.run_states:type_name -> minikv.meta.v1.RunStatesAnswer
+	97,  // 140: minikv.meta.v1.Answer.layout:type_name -> minikv.meta.v1.Layout
+	100, // 141: minikv.meta.v1.Answer.queue:type_name -> minikv.meta.v1.QueueAnswer
+	102, // 142: minikv.meta.v1.Answer.stats:type_name -> minikv.meta.v1.StatsAnswer
+	104, // 143: minikv.meta.v1.Answer.missing:type_name -> minikv.meta.v1.MissingAnswer
+	109, // 144: minikv.meta.v1.Answer.missing_counts:type_name -> minikv.meta.v1.MissingCountsAnswer
+	106, // 145: minikv.meta.v1.Answer.runs:type_name -> minikv.meta.v1.RunsAnswer
+	111, // 146: minikv.meta.v1.Answer.audit:type_name -> minikv.meta.v1.AuditAnswer
+	7,   // 147: minikv.meta.v1.ListBucketsAnswer.buckets:type_name -> minikv.meta.v1.BucketRow
+	7,   // 148: minikv.meta.v1.GetObjectAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	8,   // 149: minikv.meta.v1.GetObjectAnswer.row:type_name -> minikv.meta.v1.ObjectRow
+	11,  // 150: minikv.meta.v1.GetObjectAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 151: minikv.meta.v1.ListObjectsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	83,  // 152: minikv.meta.v1.ListObjectsAnswer.entries:type_name -> minikv.meta.v1.ListEntry
+	7,   // 153: minikv.meta.v1.GetUploadAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 154: minikv.meta.v1.GetUploadAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	12,  // 155: minikv.meta.v1.GetUploadAnswer.completed:type_name -> minikv.meta.v1.CompletedRow
+	7,   // 156: minikv.meta.v1.ListPartsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	10,  // 157: minikv.meta.v1.ListPartsAnswer.upload:type_name -> minikv.meta.v1.UploadRow
+	11,  // 158: minikv.meta.v1.ListPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	7,   // 159: minikv.meta.v1.ListUploadsAnswer.bucket:type_name -> minikv.meta.v1.BucketRow
+	90,  // 160: minikv.meta.v1.ListUploadsAnswer.entries:type_name -> minikv.meta.v1.UploadEntry
+	10,  // 161: minikv.meta.v1.UploadEntry.upload:type_name -> minikv.meta.v1.UploadRow
+	9,   // 162: minikv.meta.v1.BodyPartsAnswer.body:type_name -> minikv.meta.v1.BodyRow
+	11,  // 163: minikv.meta.v1.BodyPartsAnswer.parts:type_name -> minikv.meta.v1.PartRow
+	1,   // 164: minikv.meta.v1.RunState.ranges:type_name -> minikv.meta.v1.CounterRange
+	94,  // 165: minikv.meta.v1.RunStatesAnswer.states:type_name -> minikv.meta.v1.RunState
+	21,  // 166: minikv.meta.v1.Layout.cluster:type_name -> minikv.meta.v1.ClusterRow
+	17,  // 167: minikv.meta.v1.Layout.pools:type_name -> minikv.meta.v1.PoolRow
+	15,  // 168: minikv.meta.v1.Layout.shards:type_name -> minikv.meta.v1.ShardRow
+	18,  // 169: minikv.meta.v1.Layout.volumes:type_name -> minikv.meta.v1.VolumeRow
+	19,  // 170: minikv.meta.v1.Layout.rebalance:type_name -> minikv.meta.v1.RebalanceRow
+	14,  // 171: minikv.meta.v1.QueueEntry.row:type_name -> minikv.meta.v1.QueueRow
+	99,  // 172: minikv.meta.v1.QueueAnswer.entries:type_name -> minikv.meta.v1.QueueEntry
+	16,  // 173: minikv.meta.v1.MissingQuery.after:type_name -> minikv.meta.v1.MissingRow
+	16,  // 174: minikv.meta.v1.MissingAnswer.rows:type_name -> minikv.meta.v1.MissingRow
+	16,  // 175: minikv.meta.v1.MissingAnswer.next:type_name -> minikv.meta.v1.MissingRow
+	2,   // 176: minikv.meta.v1.RunsAnswer.runs:type_name -> minikv.meta.v1.Run
+	108, // 177: minikv.meta.v1.MissingCountsAnswer.counts:type_name -> minikv.meta.v1.MissingCount
+	112, // 178: minikv.meta.v1.AuditAnswer.dangling:type_name -> minikv.meta.v1.Dangling
+	113, // 179: minikv.meta.v1.AuditAnswer.sums:type_name -> minikv.meta.v1.WholeSum
+	2,   // 180: minikv.meta.v1.WholeSum.run:type_name -> minikv.meta.v1.Run
+	5,   // 181: minikv.meta.v1.WholeSum.checksum:type_name -> minikv.meta.v1.Checksum
+	182, // [182:182] is the sub-list for method output_type
+	182, // [182:182] is the sub-list for method input_type
+	182, // [182:182] is the sub-list for extension type_name
+	182, // [182:182] is the sub-list for extension extendee
+	0,   // [0:182] is the sub-list for field type_name
 }
 
 func init() { file_meta_proto_init() }
@@ -9763,6 +9952,7 @@ func file_meta_proto_init() {
 	if File_meta_proto != nil {
 		return
 	}
+	file_meta_proto_msgTypes[17].OneofWrappers = []any{}
 	file_meta_proto_msgTypes[23].OneofWrappers = []any{
 		(*Command_OpenSession)(nil),
 		(*Command_RenewSession)(nil),
@@ -9791,6 +9981,8 @@ func file_meta_proto_init() {
 		(*Command_CancelJoin)(nil),
 		(*Command_ReleaseShard)(nil),
 		(*Command_SetRebalance)(nil),
+		(*Command_SetReplication)(nil),
+		(*Command_SetVolumeWeight)(nil),
 		(*Command_ReportMissing)(nil),
 	}
 	file_meta_proto_msgTypes[28].OneofWrappers = []any{}
@@ -9800,8 +9992,10 @@ func file_meta_proto_init() {
 		(*BatchOp_Delete)(nil),
 		(*BatchOp_Get)(nil),
 	}
+	file_meta_proto_msgTypes[57].OneofWrappers = []any{}
 	file_meta_proto_msgTypes[63].OneofWrappers = []any{}
-	file_meta_proto_msgTypes[64].OneofWrappers = []any{
+	file_meta_proto_msgTypes[65].OneofWrappers = []any{}
+	file_meta_proto_msgTypes[66].OneofWrappers = []any{
 		(*Result_Bucket)(nil),
 		(*Result_Put)(nil),
 		(*Result_Deletes)(nil),
@@ -9812,8 +10006,9 @@ func file_meta_proto_init() {
 		(*Result_Volume)(nil),
 		(*Result_Shard)(nil),
 		(*Result_Rebalance)(nil),
+		(*Result_Pool)(nil),
 	}
-	file_meta_proto_msgTypes[71].OneofWrappers = []any{
+	file_meta_proto_msgTypes[73].OneofWrappers = []any{
 		(*Query_GetBucket)(nil),
 		(*Query_ListBuckets)(nil),
 		(*Query_GetObject)(nil),
@@ -9831,7 +10026,7 @@ func file_meta_proto_init() {
 		(*Query_Runs)(nil),
 		(*Query_Audit)(nil),
 	}
-	file_meta_proto_msgTypes[72].OneofWrappers = []any{
+	file_meta_proto_msgTypes[74].OneofWrappers = []any{
 		(*Answer_Bucket)(nil),
 		(*Answer_ListBuckets)(nil),
 		(*Answer_GetObject)(nil),
@@ -9855,7 +10050,7 @@ func file_meta_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_meta_proto_rawDesc), len(file_meta_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   111,
+			NumMessages:   113,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
