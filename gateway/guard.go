@@ -70,6 +70,8 @@ type guard struct {
 
 	unread atomic.Bool // a body, or what follows a refused head, is not read to its end
 	closed atomic.Bool
+
+	watch watch
 }
 
 type guardState uint8
@@ -100,9 +102,10 @@ func (g tlsGuard) ConnectionState() tls.ConnectionState { return g.tls.Connectio
 
 // Read hands up checked bytes.
 func (g *guard) Read(p []byte) (int, error) {
-	if len(p) == 0 {
+	if len(p) == 0 || g.looksOut(p) {
 		return 0, nil
 	}
+	g.endWatch()
 	for {
 		if g.ready > 0 {
 			n := copy(p, g.buf[:g.ready])
@@ -309,6 +312,7 @@ func (g *guard) Close() error {
 	if g.closed.Swap(true) {
 		return net.ErrClosed
 	}
+	g.closeWatch()
 	if g.unread.Load() && g.CloseWrite() == nil && g.Conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
 		go g.linger()
 		return nil

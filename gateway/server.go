@@ -135,15 +135,7 @@ func (s *Server) newHTTP() *http.Server {
 		MaxHeaderBytes:               2 * (requestLineMax + headerSectionMax), // the guard is stricter
 		DisableGeneralOptionsHandler: true,
 		ErrorLog:                     s.errorLog(),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			switch g := c.(type) {
-			case *guard:
-				return context.WithValue(ctx, guardKey{}, g)
-			case tlsGuard:
-				return context.WithValue(ctx, guardKey{}, g.guard)
-			}
-			return ctx
-		},
+		ConnContext:                  ConnContext,
 	}
 }
 

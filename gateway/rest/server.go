@@ -70,6 +70,9 @@ type Config struct {
 	// Refused says of a request that it stands in for one that could be read in two ways, and why it was refused. nil: none.
 	Refused func(r *http.Request) (code, message string, refused bool)
 
+	// ConnContext is http.Server's. nil: none.
+	ConnContext func(ctx context.Context, c net.Conn) context.Context
+
 	// Spare says of a connection that it is beyond what the port may have, for one request of health or metrics only. nil: none.
 	Spare func(c net.Conn) bool
 
@@ -120,13 +123,14 @@ func New(cfg Config) *Server {
 		MaxHeaderBytes:    requestHeadMax,
 		ErrorLog:          zap.NewStdLog(cfg.Log.Named("http")),
 	}
-	if cfg.Spare != nil {
-		s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
-			if cfg.Spare(c) {
-				return context.WithValue(ctx, spareKey{}, true)
-			}
-			return ctx
+	s.http.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if cfg.ConnContext != nil {
+			ctx = cfg.ConnContext(ctx, c)
 		}
+		if cfg.Spare != nil && cfg.Spare(c) {
+			ctx = context.WithValue(ctx, spareKey{}, true)
+		}
+		return ctx
 	}
 	return s
 }

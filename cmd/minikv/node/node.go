@@ -245,9 +245,9 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 	rc := rest.Config{
 		Bucket: n.restBucket(), Directory: directory,
 		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
-		Refused:  gateway.RefusedHead,
-		Spare:    func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
-		Open:     n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
+		Refused:  gateway.RefusedHead, ConnContext: gateway.ConnContext,
+		Spare: func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
+		Open:  n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
 		Metrics: telemetry.MetricsHandler(registry), Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
 	}
 	if n.cfg.Pprof {
