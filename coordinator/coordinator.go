@@ -24,6 +24,8 @@ type Coordinator struct {
 	node    *consensus.Node
 	space   *space
 	health  health
+	nodes   nodes
+	lacking atomic.Pointer[string] // why there is no cluster yet, while this coordinator leads; nil: nothing is known to be wrong
 	mover   atomic.Pointer[rebalance.Mover] // while this coordinator leads
 	founded atomic.Bool
 	repair  *repair.Queue    // nil: nothing is repaired
@@ -161,6 +163,7 @@ type Status struct {
 	consensus.Status
 	Ready       bool
 	StorageFull bool
+	Waiting     string // why there is no cluster yet, on the leader; empty: nothing is known to be wrong
 }
 
 // Status is taken without waiting.
@@ -168,7 +171,11 @@ func (c *Coordinator) Status() Status {
 	c.space.mu.Lock()
 	short := c.space.short
 	c.space.mu.Unlock()
-	return Status{Status: c.node.Status(), Ready: c.Ready() == nil, StorageFull: short}
+	st := Status{Status: c.node.Status(), Ready: c.Ready() == nil, StorageFull: short}
+	if why := c.lacking.Load(); why != nil {
+		st.Waiting = *why
+	}
+	return st
 }
 
 // Hash is that of the replicated rows, for comparing replicas.
@@ -216,6 +223,7 @@ func (c *Coordinator) term(term uint64) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	defer cancel()
+	defer c.lacking.Store(nil)
 	c.health.begin(c.cfg.Clock.Now())
 	wg.Go(func() {
 		c.awaitEnd(ctx, term)
@@ -226,6 +234,8 @@ func (c *Coordinator) term(term uint64) {
 		if err == nil {
 			break
 		}
+		why := errs.Message(err)
+		c.lacking.Store(&why)
 		if now := err.Error(); now != last {
 			last = now
 			tell := c.cfg.Log.Warn
@@ -240,6 +250,7 @@ func (c *Coordinator) term(term uint64) {
 			return
 		}
 	}
+	c.lacking.Store(nil)
 	c.node.Announce()
 	c.runDuties(ctx)
 }

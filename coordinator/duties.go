@@ -31,6 +31,7 @@ func (c *Coordinator) duties() []txn.Duty {
 	collectEvery := min(collectEveryMax, max(c.cfg.QueueDelay/4, 100*time.Millisecond))
 	duties := []txn.Duty{
 		{Name: "watch volumes", Next: txn.Every(watchEvery), Step: func(ctx context.Context, _ time.Time) error {
+			c.watchSettings()
 			return c.WatchOnce(ctx)
 		}},
 		{Name: "tick the epoch", Next: c.untilTick, Step: func(ctx context.Context, _ time.Time) error {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"strings"
 
 	"minikv/coordinator/meta"
 	"minikv/coordinator/placement"
@@ -64,7 +65,7 @@ func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow
 	}
 	rows := c.joinedVolumes()
 	if len(rows) < max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)) {
-		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes have joined; the cluster is founded with %d", len(rows), c.cfg.FoundWith)
+		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d of %d volumes have joined, with which the cluster is founded%s", len(rows), max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)), ofNodes(rows))
 	}
 	takes := 0
 	for _, row := range rows {
@@ -76,6 +77,20 @@ func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow
 		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d volumes with a weight above 0 have joined; %d replicas need as many", takes, need)
 	}
 	return rows, placedShards(c.cfg.Pool, rows), nil
+}
+
+// ofNodes names the nodes of volumes.
+func ofNodes(rows []*metapb.VolumeRow) string {
+	if len(rows) == 0 {
+		return ""
+	}
+	var names []string
+	for _, row := range rows {
+		if !slices.Contains(names, row.Node) {
+			names = append(names, row.Node)
+		}
+	}
+	return ": those of " + strings.Join(names, ", ")
 }
 
 // joinedVolumes are numbered in the order of their nodes' names.

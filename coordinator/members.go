@@ -29,17 +29,25 @@ func (c *Coordinator) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordp
 	if len(r.Volumes) > nodeVolumesMax {
 		return nil, errs.E(op, errs.Invalid, "node %s has %d volumes; at most %d", r.Node, len(r.Volumes), nodeVolumesMax)
 	}
+	if err := checkInfo(r); err != nil {
+		return nil, err
+	}
+	l, err := c.lately(ctx, r)
+	if err != nil {
+		return nil, errs.Wrap(op, err)
+	}
+	reply := &coordpb.JoinReply{Cluster: hex.EncodeToString(l.GetCluster().GetId()), LayoutIndex: l.GetCluster().GetLayoutIndex()}
+	if reply.Taken = c.admitName(l, r); reply.Taken != "" || r.Info.GetLeaving() {
+		return reply, nil
+	}
 	if len(r.Incarnation) > 0 && r.RaftAddress != "" {
 		if err := c.node.Admit(r.Incarnation, r.RaftAddress); err != nil {
 			return nil, errs.Wrap(op, err)
 		}
 	}
 	c.health.heard(r, c.cfg.Clock.Now())
-	l, err := c.lately(ctx, r)
-	if err != nil {
-		return nil, errs.Wrap(op, err)
-	}
-	reply := &coordpb.JoinReply{Cluster: hex.EncodeToString(l.GetCluster().GetId()), LayoutIndex: l.GetCluster().GetLayoutIndex()}
+	reply.Differences = differencesOf(c.nodes.differences(c.cfg.Clock.Now()), r.Node)
+	reply.Predecessors = predecessors(l, r)
 	for _, v := range r.Volumes {
 		number, err := c.register(ctx, l, r, v)
 		if err != nil {

@@ -20,6 +20,29 @@ type Collected struct {
 	Relearned int64 // blobs whose commit hint was lost
 }
 
+// InDoubt are the blobs that are prepared and of which it is not known here whether they were published: those on their way, those whose
+// commit hint was lost, and orphans. A round of the collector settles the old ones, and counts what is left.
+type InDoubt struct {
+	Blobs  int64
+	Oldest uint64    // lowest epoch of them; 0: there are none
+	At     time.Time // when they were counted; zero: not since the volume was opened
+}
+
+func (d *InDoubt) see(epoch uint64) {
+	if d.Blobs == 0 || epoch < d.Oldest {
+		d.Oldest = epoch
+	}
+	d.Blobs++
+}
+
+// InDoubt is what the collector's last round counted.
+func (s *Server) InDoubt() InDoubt {
+	if d := s.doubt.Load(); d != nil {
+		return *d
+	}
+	return InDoubt{}
+}
+
 type totals struct{ asked, dropped, relearned atomic.Int64 }
 
 // Collected is what the collector has done since the volume was opened.
@@ -64,18 +87,25 @@ func (s *Server) Collect(ctx context.Context, runs Runs) (done Collected, err er
 	}
 	below := max(horizon, s.NewestEpoch()+1-min(s.cfg.RelearnAfter, s.NewestEpoch()+1))
 	var after object.BlobID
+	doubt := InDoubt{At: time.Now()}
 	for {
-		page, err := s.ListPrepared(after, pageBlobs, below)
-		if len(page) == 0 {
-			return done, errs.Wrap(op, err)
-		}
-		after = page[len(page)-1].ID
-		some, err := s.settle(ctx, runs, page)
-		done.Asked += some.Asked
-		done.Dropped += some.Dropped
-		done.Relearned += some.Relearned
+		page, err := s.TallyPrepared(after, pageBlobs, below, doubt.see)
 		if err != nil {
 			return done, errs.Wrap(op, err)
+		}
+		if len(page) > 0 {
+			after = page[len(page)-1].ID
+			some, err := s.settle(ctx, runs, page, &doubt)
+			done.Asked += some.Asked
+			done.Dropped += some.Dropped
+			done.Relearned += some.Relearned
+			if err != nil {
+				return done, errs.Wrap(op, err)
+			}
+		}
+		if len(page) < pageBlobs {
+			s.doubt.Store(&doubt)
+			return done, nil
 		}
 	}
 }
@@ -93,14 +123,14 @@ func (s *Server) sweep(ctx context.Context, runs Runs, horizon uint64) (done Col
 		s.swept = object.BlobID{}
 		return done, nil
 	}
-	if done, err = s.settle(ctx, runs, page); err == nil {
+	if done, err = s.settle(ctx, runs, page, &InDoubt{}); err == nil {
 		s.swept = page[len(page)-1].ID
 	}
 	return done, err
 }
 
-// settle asks about a page of blobs and does what follows.
-func (s *Server) settle(ctx context.Context, runs Runs, page []object.BlobInfo) (done Collected, err error) {
+// settle asks about a page of blobs and does what follows. left gets those of which nothing follows.
+func (s *Server) settle(ctx context.Context, runs Runs, page []object.BlobInfo, left *InDoubt) (done Collected, err error) {
 	bases := basesOf(page)
 	states, horizon, err := runs.RunStates(ctx, bases)
 	if err != nil {
@@ -116,6 +146,17 @@ func (s *Server) settle(ctx context.Context, runs Runs, page []object.BlobInfo) 
 	}
 	if err := s.Delete(ctx, drop...); err != nil {
 		return done, err
+	}
+	c, d := commit, drop // each in the order of the page
+	for _, b := range page {
+		switch {
+		case len(c) > 0 && c[0] == b.ID:
+			c = c[1:]
+		case len(d) > 0 && d[0] == b.ID:
+			d = d[1:]
+		default:
+			left.see(b.Epochs.Cluster)
+		}
 	}
 	done = Collected{int64(len(page)), int64(len(drop)), int64(len(commit))}
 	s.totals.asked.Add(done.Asked)

@@ -115,6 +115,9 @@ func TestCollector(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
+	if d := s.InDoubt(); d.Blobs != 4 || d.Oldest != 10 || d.At.IsZero() {
+		t.Errorf("in doubt: %+v; want the 4 that are left, the oldest of epoch 10", d)
+	}
 	if _, err := s.Prepare(ctx, run(9).Blob(0), object.Epochs{Cluster: 49}, nil); !errs.Is(err, errs.StaleEpoch) {
 		t.Fatalf("a prepare below the horizon: %v", err)
 	}
@@ -141,6 +144,14 @@ func TestCollectorPages(t *testing.T) {
 	}
 	got, err := s.Collect(ctx, &leader{horizon: 2, runs: map[object.RunBase]object.RunState{run(0): {Life: object.RunAlive, Ranges: []object.CounterRange{{First: 0, Count: n}}}}})
 	must(t, err)
+	if d := s.InDoubt(); d.Blobs != 0 || d.Oldest != 0 {
+		t.Errorf("in doubt: %+v; want none", d)
+	}
+	prepare(t, s, run(1).Blob(n), 7)
+	prepare(t, s, run(1).Blob(n+1), 8)
+	if _, err := s.Collect(ctx, &leader{horizon: 2}); err != nil || s.InDoubt().Blobs != 2 || s.InDoubt().Oldest != 7 {
+		t.Errorf("in doubt: %+v, %v; want 2 since epoch 7", s.InDoubt(), err)
+	}
 	if got.Asked != n || got.Relearned != (n+6)/7 || got.Dropped != n-(n+6)/7 {
 		t.Fatalf("%+v", got)
 	}

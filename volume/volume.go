@@ -16,6 +16,7 @@ package volume
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"minikv/internal/object"
@@ -47,6 +48,7 @@ type Server struct {
 	stopped chan struct{}
 
 	totals totals
+	doubt  atomic.Pointer[InDoubt] // nil: not counted yet
 	fences fences
 
 	sweeping sync.Mutex    // guards below

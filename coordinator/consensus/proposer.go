@@ -66,7 +66,9 @@ type proposer struct {
 
 	lastMS int64 // only the loop
 
-	proposed, entries atomic.Uint64 // commands, and the entries that they went in; for Status
+	// For Status: commands, and the entries that they went in; commands whose entries have ended, and those of them of which nobody knows
+	// whether they will take effect.
+	proposed, entries, ended, unknown atomic.Uint64
 }
 
 // applyFuture is the part of raft.ApplyFuture that is used.
@@ -271,6 +273,10 @@ func (p *proposer) send(group []*proposal, slots int) {
 	go func() {
 		defer p.release(slots)
 		results, err := entryOutcome(f, len(group))
+		if errs.Is(err, errs.IndeterminateResult) {
+			p.unknown.Add(uint64(len(group)))
+		}
+		p.ended.Add(uint64(len(group)))
 		for i, q := range group {
 			if err != nil {
 				q.done <- outcome{err: err}
@@ -279,6 +285,12 @@ func (p *proposer) send(group []*proposal, slots int) {
 			q.done <- outcome{result: results[i]}
 		}
 	}()
+}
+
+// inFlight are the commands in entries that are not decided yet.
+func (p *proposer) inFlight() uint64 {
+	ended := p.ended.Load() // first: it never overtakes what was proposed
+	return p.proposed.Load() - ended
 }
 
 // encodeEntry frames the commands, under the highest level of theirs, and stamps them with the leader's time, which never runs backwards.

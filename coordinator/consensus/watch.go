@@ -149,6 +149,9 @@ type Status struct {
 	SnapshotIndex uint64 // newest
 	LogBytes      uint64 // appended since the start
 	Proposed      uint64 // commands put into entries here, since the start
+	Queued        uint64 // commands that wait to be put into an entry
+	InFlight      uint64 // commands in entries that are not decided yet
+	Unknown       uint64 // commands in entries that ended without anyone knowing whether they will take effect, since the start
 	Entries       uint64 // that they went in
 	Reads         uint64 // asked here, since the start
 	ReadRounds    uint64 // of questions to the other voters
@@ -161,7 +164,8 @@ func (n *Node) Status() Status {
 		ID: string(n.id), State: n.raft.State().String(), Leader: string(leader), Term: n.raft.CurrentTerm(),
 		CommitIndex: n.raft.CommitIndex(), AppliedIndex: n.fsm.applied.Load(), LastIndex: n.raft.LastIndex(),
 		SnapshotIndex: n.newestSnapshot(), LogBytes: n.log.appended.Load(),
-		Proposed: n.props.proposed.Load(), Entries: n.props.entries.Load(), Reads: n.reads.asked.Load(), ReadRounds: n.reads.held.Load(),
+		Proposed: n.props.proposed.Load(), Queued: uint64(len(n.props.queue)), InFlight: n.props.inFlight(), Unknown: n.props.unknown.Load(),
+		Entries: n.props.entries.Load(), Reads: n.reads.asked.Load(), ReadRounds: n.reads.held.Load(),
 	}
 }
 

@@ -206,6 +206,15 @@ func (c *CoordinatorClient) Heartbeat(ctx context.Context, r *coordpb.HeartbeatR
 	return a, nil
 }
 
+// Nodes asks the leader which nodes it has heard of.
+func (c *CoordinatorClient) Nodes(ctx context.Context) (*coordpb.NodesReply, error) {
+	a := &coordpb.NodesReply{}
+	if err := c.ask(ctx, methodNodes, &coordpb.NodesRequest{}, a); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
 // Report tells the leader of replicas that are bad, and of volumes that have started.
 func (c *CoordinatorClient) Report(ctx context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
 	a := &coordpb.ReportReply{}

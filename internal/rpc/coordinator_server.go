@@ -27,6 +27,7 @@ type Coordinator interface {
 type Members interface {
 	Join(ctx context.Context, r *coordpb.JoinRequest) (*coordpb.JoinReply, error)
 	Heartbeat(ctx context.Context, r *coordpb.HeartbeatRequest) (*coordpb.HeartbeatReply, error)
+	Nodes(ctx context.Context) (*coordpb.NodesReply, error)
 }
 
 // Reports takes what others found wrong with replicas. Only the leader does: errs.NotLeader.
@@ -69,6 +70,7 @@ var coordinatorDesc = grpc.ServiceDesc{
 		{MethodName: "Confirm", Handler: unaryOf(methodConfirm, (*coordinatorServer).confirm)},
 		{MethodName: "Join", Handler: unaryOf(methodJoin, (*coordinatorServer).join)},
 		{MethodName: "Heartbeat", Handler: unaryOf(methodHeartbeat, (*coordinatorServer).heartbeat)},
+		{MethodName: "Nodes", Handler: unaryOf(methodNodes, (*coordinatorServer).nodes)},
 		{MethodName: "Report", Handler: unaryOf(methodReport, (*coordinatorServer).report)},
 	},
 	Streams: []grpc.StreamDesc{
@@ -130,6 +132,13 @@ func (s *coordinatorServer) heartbeat(ctx context.Context, m *coordpb.HeartbeatR
 		return nil, errs.E("rpc.Heartbeat", errs.Unsupported, "this coordinator takes no members")
 	}
 	return s.c.Members.Heartbeat(ctx, m)
+}
+
+func (s *coordinatorServer) nodes(ctx context.Context, _ *coordpb.NodesRequest) (*coordpb.NodesReply, error) {
+	if s.c.Members == nil {
+		return nil, errs.E("rpc.Nodes", errs.Unsupported, "this coordinator takes no members")
+	}
+	return s.c.Members.Nodes(ctx)
 }
 
 // suspectsMax bounds one report.

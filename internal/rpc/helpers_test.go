@@ -284,6 +284,11 @@ func (m *memCoordinator) Heartbeat(context.Context, *coordpb.HeartbeatRequest) (
 	return &coordpb.HeartbeatReply{Epoch: 9}, nil
 }
 
+func (m *memCoordinator) Nodes(context.Context) (*coordpb.NodesReply, error) {
+	m.calls.Add(1)
+	return &coordpb.NodesReply{Nodes: []*coordpb.KnownNode{{Node: "g1"}}}, nil
+}
+
 func (m *memCoordinator) Report(_ context.Context, r *coordpb.ReportRequest) (*coordpb.ReportReply, error) {
 	m.calls.Add(1)
 	return &coordpb.ReportReply{Taken: uint32(len(r.Suspects))}, nil

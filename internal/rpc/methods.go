@@ -36,6 +36,7 @@ const (
 	methodConfirm   = "/" + coordinatorService + "/Confirm"
 	methodJoin      = "/" + coordinatorService + "/Join"
 	methodHeartbeat = "/" + coordinatorService + "/Heartbeat"
+	methodNodes     = "/" + coordinatorService + "/Nodes"
 	methodReport    = "/" + coordinatorService + "/Report"
 	methodAdmin     = "/" + coordinatorService + "/Admin"
 )
@@ -79,6 +80,7 @@ var rules = map[string]rule{
 	methodConfirm:   {roles: coordinator, timeout: 2 * time.Second, idempotent: true},
 	methodJoin:      {roles: gateway | volume | coordinator, timeout: 10 * time.Second, idempotent: true},
 	methodHeartbeat: {roles: volume, timeout: 5 * time.Second, idempotent: true},
+	methodNodes:     {roles: gateway | volume | coordinator, timeout: 5 * time.Second, idempotent: true},
 	methodReport:    {roles: gateway | volume, timeout: 10 * time.Second, idempotent: true},
 	methodAdmin:     {roles: gateway | coordinator, timeout: 30 * time.Second},
 }

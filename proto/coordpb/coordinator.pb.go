@@ -258,8 +258,14 @@ type StatusReply struct {
 	Servers       []*Server              `protobuf:"bytes,16,rep,name=servers,proto3" json:"servers,omitempty"`
 	Version       string                 `protobuf:"bytes,17,opt,name=version,proto3" json:"version,omitempty"`                            // of the program
 	RaftAddress   string                 `protobuf:"bytes,18,opt,name=raft_address,json=raftAddress,proto3" json:"raft_address,omitempty"` // its own
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Of the leader: commands that wait to be put into an entry, those in entries that are not decided yet, and since the start those that ended
+	// without anyone knowing whether they will take effect.
+	ProposalsQueued   uint64 `protobuf:"varint,30,opt,name=proposals_queued,json=proposalsQueued,proto3" json:"proposals_queued,omitempty"`
+	ProposalsInFlight uint64 `protobuf:"varint,31,opt,name=proposals_in_flight,json=proposalsInFlight,proto3" json:"proposals_in_flight,omitempty"`
+	ProposalsUnknown  uint64 `protobuf:"varint,32,opt,name=proposals_unknown,json=proposalsUnknown,proto3" json:"proposals_unknown,omitempty"`
+	Waiting           string `protobuf:"bytes,33,opt,name=waiting,proto3" json:"waiting,omitempty"` // why there is no cluster yet, for people; empty: there is one, or this coordinator does not lead
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *StatusReply) Reset() {
@@ -414,6 +420,34 @@ func (x *StatusReply) GetVersion() string {
 func (x *StatusReply) GetRaftAddress() string {
 	if x != nil {
 		return x.RaftAddress
+	}
+	return ""
+}
+
+func (x *StatusReply) GetProposalsQueued() uint64 {
+	if x != nil {
+		return x.ProposalsQueued
+	}
+	return 0
+}
+
+func (x *StatusReply) GetProposalsInFlight() uint64 {
+	if x != nil {
+		return x.ProposalsInFlight
+	}
+	return 0
+}
+
+func (x *StatusReply) GetProposalsUnknown() uint64 {
+	if x != nil {
+		return x.ProposalsUnknown
+	}
+	return 0
+}
+
+func (x *StatusReply) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
 	}
 	return ""
 }
@@ -711,6 +745,7 @@ type JoinRequest struct {
 	Volumes       []*NodeVolume          `protobuf:"bytes,7,rep,name=volumes,proto3" json:"volumes,omitempty"`
 	Fsync         string                 `protobuf:"bytes,8,opt,name=fsync,proto3" json:"fsync,omitempty"` // policy; must be the cluster's
 	Level         uint32                 `protobuf:"varint,9,opt,name=level,proto3" json:"level,omitempty"`
+	Info          *NodeInfo              `protobuf:"bytes,30,opt,name=info,proto3" json:"info,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -808,19 +843,485 @@ func (x *JoinRequest) GetLevel() uint32 {
 	return 0
 }
 
+func (x *JoinRequest) GetInfo() *NodeInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+// NodeInfo is what a node tells of itself with each Join. The leader keeps it in memory only.
+type NodeInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 16 bytes, drawn when the node's data directory was made: another one under the same name is another node
+	Roles         []string               `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	Version       string                 `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	UptimeMs      int64                  `protobuf:"varint,4,opt,name=uptime_ms,json=uptimeMs,proto3" json:"uptime_ms,omitempty"`
+	S3            string                 `protobuf:"bytes,5,opt,name=s3,proto3" json:"s3,omitempty"`                   // host:port that its gateway listens on; empty: none
+	Rest          string                 `protobuf:"bytes,6,opt,name=rest,proto3" json:"rest,omitempty"`               // host:port
+	Coordinator   string                 `protobuf:"bytes,7,opt,name=coordinator,proto3" json:"coordinator,omitempty"` // incarnation of its coordinator; empty: none
+	Unresolved    uint64                 `protobuf:"varint,8,opt,name=unresolved,proto3" json:"unresolved,omitempty"`  // commands of its gateway whose outcome nobody knows yet
+	Settings      []*Fingerprint         `protobuf:"bytes,9,rep,name=settings,proto3" json:"settings,omitempty"`
+	Leaving       bool                   `protobuf:"varint,10,opt,name=leaving,proto3" json:"leaving,omitempty"` // it ends in good order
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeInfo) Reset() {
+	*x = NodeInfo{}
+	mi := &file_coordinator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeInfo) ProtoMessage() {}
+
+func (x *NodeInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeInfo.ProtoReflect.Descriptor instead.
+func (*NodeInfo) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *NodeInfo) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetUptimeMs() int64 {
+	if x != nil {
+		return x.UptimeMs
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetS3() string {
+	if x != nil {
+		return x.S3
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetRest() string {
+	if x != nil {
+		return x.Rest
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetCoordinator() string {
+	if x != nil {
+		return x.Coordinator
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetUnresolved() uint64 {
+	if x != nil {
+		return x.Unresolved
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetSettings() []*Fingerprint {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+func (x *NodeInfo) GetLeaving() bool {
+	if x != nil {
+		return x.Leaving
+	}
+	return false
+}
+
+// Fingerprint stands for the value of a setting that must be the same on several nodes: a MAC keyed by the cluster's secret.
+type Fingerprint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Setting       string                 `protobuf:"bytes,1,opt,name=setting,proto3" json:"setting,omitempty"`
+	Mac           []byte                 `protobuf:"bytes,2,opt,name=mac,proto3" json:"mac,omitempty"` // 16 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Fingerprint) Reset() {
+	*x = Fingerprint{}
+	mi := &file_coordinator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Fingerprint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Fingerprint) ProtoMessage() {}
+
+func (x *Fingerprint) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Fingerprint.ProtoReflect.Descriptor instead.
+func (*Fingerprint) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Fingerprint) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+func (x *Fingerprint) GetMac() []byte {
+	if x != nil {
+		return x.Mac
+	}
+	return nil
+}
+
+// Difference is a setting that should be the same on several nodes and is not.
+type Difference struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Setting       string                 `protobuf:"bytes,1,opt,name=setting,proto3" json:"setting,omitempty"`
+	Groups        []*NodeGroup           `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"` // of nodes with the same value; the largest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_coordinator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Difference) GetSetting() string {
+	if x != nil {
+		return x.Setting
+	}
+	return ""
+}
+
+func (x *Difference) GetGroups() []*NodeGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+type NodeGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []string               `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeGroup) Reset() {
+	*x = NodeGroup{}
+	mi := &file_coordinator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeGroup) ProtoMessage() {}
+
+func (x *NodeGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeGroup.ProtoReflect.Descriptor instead.
+func (*NodeGroup) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *NodeGroup) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+type NodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesRequest) Reset() {
+	*x = NodesRequest{}
+	mi := &file_coordinator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesRequest) ProtoMessage() {}
+
+func (x *NodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesRequest.ProtoReflect.Descriptor instead.
+func (*NodesRequest) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{15}
+}
+
+type NodesReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nodes         []*KnownNode           `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"` // by name
+	Differences   []*Difference          `protobuf:"bytes,2,rep,name=differences,proto3" json:"differences,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodesReply) Reset() {
+	*x = NodesReply{}
+	mi := &file_coordinator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodesReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodesReply) ProtoMessage() {}
+
+func (x *NodesReply) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodesReply.ProtoReflect.Descriptor instead.
+func (*NodesReply) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *NodesReply) GetNodes() []*KnownNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *NodesReply) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// KnownNode is a node that the leader has heard of.
+type KnownNode struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Zone          string                 `protobuf:"bytes,2,opt,name=zone,proto3" json:"zone,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"` // of its RPC
+	Info          *NodeInfo              `protobuf:"bytes,4,opt,name=info,proto3" json:"info,omitempty"`
+	SilentMs      int64                  `protobuf:"varint,5,opt,name=silent_ms,json=silentMs,proto3" json:"silent_ms,omitempty"`       // since it was last heard of
+	Replaced      []byte                 `protobuf:"bytes,6,opt,name=replaced,proto3" json:"replaced,omitempty"`                        // id of the node that had the name before; empty: none that this leader knows of
+	ReplacedMs    int64                  `protobuf:"varint,7,opt,name=replaced_ms,json=replacedMs,proto3" json:"replaced_ms,omitempty"` // since then
+	Rival         string                 `protobuf:"bytes,8,opt,name=rival,proto3" json:"rival,omitempty"`                              // address of another node that asked for the same name of late and was refused
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KnownNode) Reset() {
+	*x = KnownNode{}
+	mi := &file_coordinator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KnownNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KnownNode) ProtoMessage() {}
+
+func (x *KnownNode) ProtoReflect() protoreflect.Message {
+	mi := &file_coordinator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KnownNode.ProtoReflect.Descriptor instead.
+func (*KnownNode) Descriptor() ([]byte, []int) {
+	return file_coordinator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *KnownNode) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *KnownNode) GetZone() string {
+	if x != nil {
+		return x.Zone
+	}
+	return ""
+}
+
+func (x *KnownNode) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *KnownNode) GetInfo() *NodeInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+func (x *KnownNode) GetSilentMs() int64 {
+	if x != nil {
+		return x.SilentMs
+	}
+	return 0
+}
+
+func (x *KnownNode) GetReplaced() []byte {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
+}
+
+func (x *KnownNode) GetReplacedMs() int64 {
+	if x != nil {
+		return x.ReplacedMs
+	}
+	return 0
+}
+
+func (x *KnownNode) GetRival() string {
+	if x != nil {
+		return x.Rival
+	}
+	return ""
+}
+
 type JoinReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	Volumes       []*NodeVolume          `protobuf:"bytes,2,rep,name=volumes,proto3" json:"volumes,omitempty"`                             // with their numbers
 	LayoutIndex   uint64                 `protobuf:"varint,3,opt,name=layout_index,json=layoutIndex,proto3" json:"layout_index,omitempty"` // of the entry that last changed volumes or shards
 	Refused       string                 `protobuf:"bytes,4,opt,name=refused,proto3" json:"refused,omitempty"`                             // why a volume is no member; empty: none was refused
+	Taken         string                 `protobuf:"bytes,30,opt,name=taken,proto3" json:"taken,omitempty"`                                // why the node is none: another one of its name is alive; empty: it is one
+	Differences   []*Difference          `protobuf:"bytes,31,rep,name=differences,proto3" json:"differences,omitempty"`                    // that this node takes part in
+	Predecessors  []uint32               `protobuf:"varint,32,rep,packed,name=predecessors,proto3" json:"predecessors,omitempty"`          // volumes of the node's name that are not this node's, and that nobody has removed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JoinReply) Reset() {
 	*x = JoinReply{}
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1333,7 @@ func (x *JoinReply) String() string {
 func (*JoinReply) ProtoMessage() {}
 
 func (x *JoinReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[11]
+	mi := &file_coordinator_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1346,7 @@ func (x *JoinReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinReply.ProtoReflect.Descriptor instead.
 func (*JoinReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{11}
+	return file_coordinator_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *JoinReply) GetCluster() string {
@@ -876,6 +1377,27 @@ func (x *JoinReply) GetRefused() string {
 	return ""
 }
 
+func (x *JoinReply) GetTaken() string {
+	if x != nil {
+		return x.Taken
+	}
+	return ""
+}
+
+func (x *JoinReply) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+func (x *JoinReply) GetPredecessors() []uint32 {
+	if x != nil {
+		return x.Predecessors
+	}
+	return nil
+}
+
 type HeartbeatRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -886,7 +1408,7 @@ type HeartbeatRequest struct {
 
 func (x *HeartbeatRequest) Reset() {
 	*x = HeartbeatRequest{}
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -898,7 +1420,7 @@ func (x *HeartbeatRequest) String() string {
 func (*HeartbeatRequest) ProtoMessage() {}
 
 func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[12]
+	mi := &file_coordinator_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -911,7 +1433,7 @@ func (x *HeartbeatRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatRequest.ProtoReflect.Descriptor instead.
 func (*HeartbeatRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{12}
+	return file_coordinator_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HeartbeatRequest) GetNode() string {
@@ -940,7 +1462,7 @@ type HeartbeatReply struct {
 
 func (x *HeartbeatReply) Reset() {
 	*x = HeartbeatReply{}
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1474,7 @@ func (x *HeartbeatReply) String() string {
 func (*HeartbeatReply) ProtoMessage() {}
 
 func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[13]
+	mi := &file_coordinator_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1487,7 @@ func (x *HeartbeatReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeartbeatReply.ProtoReflect.Descriptor instead.
 func (*HeartbeatReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{13}
+	return file_coordinator_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HeartbeatReply) GetEpoch() uint64 {
@@ -1009,7 +1531,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1543,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[14]
+	mi := &file_coordinator_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1556,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{14}
+	return file_coordinator_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReportRequest) GetSuspects() []*Suspect {
@@ -1077,7 +1599,7 @@ type Suspect struct {
 
 func (x *Suspect) Reset() {
 	*x = Suspect{}
-	mi := &file_coordinator_proto_msgTypes[15]
+	mi := &file_coordinator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1089,7 +1611,7 @@ func (x *Suspect) String() string {
 func (*Suspect) ProtoMessage() {}
 
 func (x *Suspect) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[15]
+	mi := &file_coordinator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1102,7 +1624,7 @@ func (x *Suspect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suspect.ProtoReflect.Descriptor instead.
 func (*Suspect) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{15}
+	return file_coordinator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Suspect) GetBlob() []byte {
@@ -1135,7 +1657,7 @@ type ReportReply struct {
 
 func (x *ReportReply) Reset() {
 	*x = ReportReply{}
-	mi := &file_coordinator_proto_msgTypes[16]
+	mi := &file_coordinator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +1669,7 @@ func (x *ReportReply) String() string {
 func (*ReportReply) ProtoMessage() {}
 
 func (x *ReportReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[16]
+	mi := &file_coordinator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +1682,7 @@ func (x *ReportReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportReply.ProtoReflect.Descriptor instead.
 func (*ReportReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{16}
+	return file_coordinator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ReportReply) GetTaken() uint32 {
@@ -1180,7 +1702,7 @@ type AdminRequest struct {
 
 func (x *AdminRequest) Reset() {
 	*x = AdminRequest{}
-	mi := &file_coordinator_proto_msgTypes[17]
+	mi := &file_coordinator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1192,7 +1714,7 @@ func (x *AdminRequest) String() string {
 func (*AdminRequest) ProtoMessage() {}
 
 func (x *AdminRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[17]
+	mi := &file_coordinator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1205,7 +1727,7 @@ func (x *AdminRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminRequest.ProtoReflect.Descriptor instead.
 func (*AdminRequest) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{17}
+	return file_coordinator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AdminRequest) GetOperation() string {
@@ -1237,7 +1759,7 @@ type AdminReply struct {
 
 func (x *AdminReply) Reset() {
 	*x = AdminReply{}
-	mi := &file_coordinator_proto_msgTypes[18]
+	mi := &file_coordinator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1249,7 +1771,7 @@ func (x *AdminReply) String() string {
 func (*AdminReply) ProtoMessage() {}
 
 func (x *AdminReply) ProtoReflect() protoreflect.Message {
-	mi := &file_coordinator_proto_msgTypes[18]
+	mi := &file_coordinator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1262,7 +1784,7 @@ func (x *AdminReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdminReply.ProtoReflect.Descriptor instead.
 func (*AdminReply) Descriptor() ([]byte, []int) {
-	return file_coordinator_proto_rawDescGZIP(), []int{18}
+	return file_coordinator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AdminReply) GetStep() isAdminReply_Step {
@@ -1335,7 +1857,7 @@ const file_coordinator_proto_rawDesc = "" +
 	"\aqueries\x18\x01 \x03(\v2\x15.minikv.meta.v1.QueryR\aqueries\"A\n" +
 	"\rReadSomeReply\x120\n" +
 	"\aanswers\x18\x01 \x03(\v2\x16.minikv.meta.v1.AnswerR\aanswers\"\x0f\n" +
-	"\rStatusRequest\"\xb1\x04\n" +
+	"\rStatusRequest\"\xd3\x05\n" +
 	"\vStatusReply\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x14\n" +
@@ -1356,7 +1878,11 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05level\x18\x0f \x01(\rR\x05level\x127\n" +
 	"\aservers\x18\x10 \x03(\v2\x1d.minikv.coordinator.v1.ServerR\aservers\x12\x18\n" +
 	"\aversion\x18\x11 \x01(\tR\aversion\x12!\n" +
-	"\fraft_address\x18\x12 \x01(\tR\vraftAddress\"}\n" +
+	"\fraft_address\x18\x12 \x01(\tR\vraftAddress\x12)\n" +
+	"\x10proposals_queued\x18\x1e \x01(\x04R\x0fproposalsQueued\x12.\n" +
+	"\x13proposals_in_flight\x18\x1f \x01(\x04R\x11proposalsInFlight\x12+\n" +
+	"\x11proposals_unknown\x18  \x01(\x04R\x10proposalsUnknown\x12\x18\n" +
+	"\awaiting\x18! \x01(\tR\awaiting\"}\n" +
 	"\x06Server\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\tR\vincarnation\x12\x18\n" +
 	"\aaddress\x18\x02 \x01(\tR\aaddress\x12!\n" +
@@ -1381,7 +1907,7 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05epoch\x18\n" +
 	" \x01(\x04R\x05epoch\x12\x1b\n" +
 	"\x06weight\x18\v \x01(\x04H\x00R\x06weight\x88\x01\x01B\t\n" +
-	"\a_weight\"\x93\x02\n" +
+	"\a_weight\"\xc8\x02\n" +
 	"\vJoinRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
@@ -1391,12 +1917,54 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05voter\x18\x06 \x01(\bR\x05voter\x12;\n" +
 	"\avolumes\x18\a \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\x12\x14\n" +
 	"\x05fsync\x18\b \x01(\tR\x05fsync\x12\x14\n" +
-	"\x05level\x18\t \x01(\rR\x05level\"\x9f\x01\n" +
+	"\x05level\x18\t \x01(\rR\x05level\x123\n" +
+	"\x04info\x18\x1e \x01(\v2\x1f.minikv.coordinator.v1.NodeInfoR\x04info\"\xa7\x02\n" +
+	"\bNodeInfo\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x14\n" +
+	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12\x1b\n" +
+	"\tuptime_ms\x18\x04 \x01(\x03R\buptimeMs\x12\x0e\n" +
+	"\x02s3\x18\x05 \x01(\tR\x02s3\x12\x12\n" +
+	"\x04rest\x18\x06 \x01(\tR\x04rest\x12 \n" +
+	"\vcoordinator\x18\a \x01(\tR\vcoordinator\x12\x1e\n" +
+	"\n" +
+	"unresolved\x18\b \x01(\x04R\n" +
+	"unresolved\x12>\n" +
+	"\bsettings\x18\t \x03(\v2\".minikv.coordinator.v1.FingerprintR\bsettings\x12\x18\n" +
+	"\aleaving\x18\n" +
+	" \x01(\bR\aleaving\"9\n" +
+	"\vFingerprint\x12\x18\n" +
+	"\asetting\x18\x01 \x01(\tR\asetting\x12\x10\n" +
+	"\x03mac\x18\x02 \x01(\fR\x03mac\"`\n" +
+	"\n" +
+	"Difference\x12\x18\n" +
+	"\asetting\x18\x01 \x01(\tR\asetting\x128\n" +
+	"\x06groups\x18\x02 \x03(\v2 .minikv.coordinator.v1.NodeGroupR\x06groups\"!\n" +
+	"\tNodeGroup\x12\x14\n" +
+	"\x05nodes\x18\x01 \x03(\tR\x05nodes\"\x0e\n" +
+	"\fNodesRequest\"\x89\x01\n" +
+	"\n" +
+	"NodesReply\x126\n" +
+	"\x05nodes\x18\x01 \x03(\v2 .minikv.coordinator.v1.KnownNodeR\x05nodes\x12C\n" +
+	"\vdifferences\x18\x02 \x03(\v2!.minikv.coordinator.v1.DifferenceR\vdifferences\"\xf2\x01\n" +
+	"\tKnownNode\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x123\n" +
+	"\x04info\x18\x04 \x01(\v2\x1f.minikv.coordinator.v1.NodeInfoR\x04info\x12\x1b\n" +
+	"\tsilent_ms\x18\x05 \x01(\x03R\bsilentMs\x12\x1a\n" +
+	"\breplaced\x18\x06 \x01(\fR\breplaced\x12\x1f\n" +
+	"\vreplaced_ms\x18\a \x01(\x03R\n" +
+	"replacedMs\x12\x14\n" +
+	"\x05rival\x18\b \x01(\tR\x05rival\"\x9e\x02\n" +
 	"\tJoinReply\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12;\n" +
 	"\avolumes\x18\x02 \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\x12!\n" +
 	"\flayout_index\x18\x03 \x01(\x04R\vlayoutIndex\x12\x18\n" +
-	"\arefused\x18\x04 \x01(\tR\arefused\"c\n" +
+	"\arefused\x18\x04 \x01(\tR\arefused\x12\x14\n" +
+	"\x05taken\x18\x1e \x01(\tR\x05taken\x12C\n" +
+	"\vdifferences\x18\x1f \x03(\v2!.minikv.coordinator.v1.DifferenceR\vdifferences\x12\"\n" +
+	"\fpredecessors\x18  \x03(\rR\fpredecessors\"c\n" +
 	"\x10HeartbeatRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12;\n" +
 	"\avolumes\x18\x02 \x03(\v2!.minikv.coordinator.v1.NodeVolumeR\avolumes\"\x88\x01\n" +
@@ -1424,7 +1992,7 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x05event\x18\x01 \x01(\fH\x00R\x05event\x12\x16\n" +
 	"\x05chunk\x18\x02 \x01(\fH\x00R\x05chunk\x12\x18\n" +
 	"\x06result\x18\x03 \x01(\fH\x00R\x06resultB\x06\n" +
-	"\x04step2\x88\a\n" +
+	"\x04step2\xd9\a\n" +
 	"\vCoordinator\x12:\n" +
 	"\aPropose\x12\x17.minikv.meta.v1.Command\x1a\x16.minikv.meta.v1.Result\x12a\n" +
 	"\vProposeSome\x12).minikv.coordinator.v1.ProposeSomeRequest\x1a'.minikv.coordinator.v1.ProposeSomeReply\x125\n" +
@@ -1434,7 +2002,8 @@ const file_coordinator_proto_rawDesc = "" +
 	"\x06Status\x12$.minikv.coordinator.v1.StatusRequest\x1a\".minikv.coordinator.v1.StatusReply\x12U\n" +
 	"\aConfirm\x12%.minikv.coordinator.v1.ConfirmRequest\x1a#.minikv.coordinator.v1.ConfirmReply\x12L\n" +
 	"\x04Join\x12\".minikv.coordinator.v1.JoinRequest\x1a .minikv.coordinator.v1.JoinReply\x12[\n" +
-	"\tHeartbeat\x12'.minikv.coordinator.v1.HeartbeatRequest\x1a%.minikv.coordinator.v1.HeartbeatReply\x12R\n" +
+	"\tHeartbeat\x12'.minikv.coordinator.v1.HeartbeatRequest\x1a%.minikv.coordinator.v1.HeartbeatReply\x12O\n" +
+	"\x05Nodes\x12#.minikv.coordinator.v1.NodesRequest\x1a!.minikv.coordinator.v1.NodesReply\x12R\n" +
 	"\x06Report\x12$.minikv.coordinator.v1.ReportRequest\x1a\".minikv.coordinator.v1.ReportReply\x12Q\n" +
 	"\x05Admin\x12#.minikv.coordinator.v1.AdminRequest\x1a!.minikv.coordinator.v1.AdminReply0\x01B\x16Z\x14minikv/proto/coordpbb\x06proto3"
 
@@ -1450,7 +2019,7 @@ func file_coordinator_proto_rawDescGZIP() []byte {
 	return file_coordinator_proto_rawDescData
 }
 
-var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_coordinator_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_coordinator_proto_goTypes = []any{
 	(*ProposeSomeRequest)(nil),     // 0: minikv.coordinator.v1.ProposeSomeRequest
 	(*ProposeSomeReply)(nil),       // 1: minikv.coordinator.v1.ProposeSomeReply
@@ -1463,58 +2032,74 @@ var file_coordinator_proto_goTypes = []any{
 	(*ConfirmReply)(nil),           // 8: minikv.coordinator.v1.ConfirmReply
 	(*NodeVolume)(nil),             // 9: minikv.coordinator.v1.NodeVolume
 	(*JoinRequest)(nil),            // 10: minikv.coordinator.v1.JoinRequest
-	(*JoinReply)(nil),              // 11: minikv.coordinator.v1.JoinReply
-	(*HeartbeatRequest)(nil),       // 12: minikv.coordinator.v1.HeartbeatRequest
-	(*HeartbeatReply)(nil),         // 13: minikv.coordinator.v1.HeartbeatReply
-	(*ReportRequest)(nil),          // 14: minikv.coordinator.v1.ReportRequest
-	(*Suspect)(nil),                // 15: minikv.coordinator.v1.Suspect
-	(*ReportReply)(nil),            // 16: minikv.coordinator.v1.ReportReply
-	(*AdminRequest)(nil),           // 17: minikv.coordinator.v1.AdminRequest
-	(*AdminReply)(nil),             // 18: minikv.coordinator.v1.AdminReply
-	(*metapb.Command)(nil),         // 19: minikv.meta.v1.Command
-	(*metapb.Result)(nil),          // 20: minikv.meta.v1.Result
-	(*metapb.Query)(nil),           // 21: minikv.meta.v1.Query
-	(*metapb.Answer)(nil),          // 22: minikv.meta.v1.Answer
-	(*metapb.RunStatesQuery)(nil),  // 23: minikv.meta.v1.RunStatesQuery
-	(*metapb.RunStatesAnswer)(nil), // 24: minikv.meta.v1.RunStatesAnswer
+	(*NodeInfo)(nil),               // 11: minikv.coordinator.v1.NodeInfo
+	(*Fingerprint)(nil),            // 12: minikv.coordinator.v1.Fingerprint
+	(*Difference)(nil),             // 13: minikv.coordinator.v1.Difference
+	(*NodeGroup)(nil),              // 14: minikv.coordinator.v1.NodeGroup
+	(*NodesRequest)(nil),           // 15: minikv.coordinator.v1.NodesRequest
+	(*NodesReply)(nil),             // 16: minikv.coordinator.v1.NodesReply
+	(*KnownNode)(nil),              // 17: minikv.coordinator.v1.KnownNode
+	(*JoinReply)(nil),              // 18: minikv.coordinator.v1.JoinReply
+	(*HeartbeatRequest)(nil),       // 19: minikv.coordinator.v1.HeartbeatRequest
+	(*HeartbeatReply)(nil),         // 20: minikv.coordinator.v1.HeartbeatReply
+	(*ReportRequest)(nil),          // 21: minikv.coordinator.v1.ReportRequest
+	(*Suspect)(nil),                // 22: minikv.coordinator.v1.Suspect
+	(*ReportReply)(nil),            // 23: minikv.coordinator.v1.ReportReply
+	(*AdminRequest)(nil),           // 24: minikv.coordinator.v1.AdminRequest
+	(*AdminReply)(nil),             // 25: minikv.coordinator.v1.AdminReply
+	(*metapb.Command)(nil),         // 26: minikv.meta.v1.Command
+	(*metapb.Result)(nil),          // 27: minikv.meta.v1.Result
+	(*metapb.Query)(nil),           // 28: minikv.meta.v1.Query
+	(*metapb.Answer)(nil),          // 29: minikv.meta.v1.Answer
+	(*metapb.RunStatesQuery)(nil),  // 30: minikv.meta.v1.RunStatesQuery
+	(*metapb.RunStatesAnswer)(nil), // 31: minikv.meta.v1.RunStatesAnswer
 }
 var file_coordinator_proto_depIdxs = []int32{
-	19, // 0: minikv.coordinator.v1.ProposeSomeRequest.commands:type_name -> minikv.meta.v1.Command
-	20, // 1: minikv.coordinator.v1.ProposeSomeReply.results:type_name -> minikv.meta.v1.Result
-	21, // 2: minikv.coordinator.v1.ReadSomeRequest.queries:type_name -> minikv.meta.v1.Query
-	22, // 3: minikv.coordinator.v1.ReadSomeReply.answers:type_name -> minikv.meta.v1.Answer
+	26, // 0: minikv.coordinator.v1.ProposeSomeRequest.commands:type_name -> minikv.meta.v1.Command
+	27, // 1: minikv.coordinator.v1.ProposeSomeReply.results:type_name -> minikv.meta.v1.Result
+	28, // 2: minikv.coordinator.v1.ReadSomeRequest.queries:type_name -> minikv.meta.v1.Query
+	29, // 3: minikv.coordinator.v1.ReadSomeReply.answers:type_name -> minikv.meta.v1.Answer
 	6,  // 4: minikv.coordinator.v1.StatusReply.servers:type_name -> minikv.coordinator.v1.Server
 	9,  // 5: minikv.coordinator.v1.JoinRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	9,  // 6: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	9,  // 7: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
-	15, // 8: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
-	19, // 9: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
-	0,  // 10: minikv.coordinator.v1.Coordinator.ProposeSome:input_type -> minikv.coordinator.v1.ProposeSomeRequest
-	21, // 11: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
-	2,  // 12: minikv.coordinator.v1.Coordinator.ReadSome:input_type -> minikv.coordinator.v1.ReadSomeRequest
-	23, // 13: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
-	4,  // 14: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
-	7,  // 15: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
-	10, // 16: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
-	12, // 17: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
-	14, // 18: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
-	17, // 19: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
-	20, // 20: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
-	1,  // 21: minikv.coordinator.v1.Coordinator.ProposeSome:output_type -> minikv.coordinator.v1.ProposeSomeReply
-	22, // 22: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
-	3,  // 23: minikv.coordinator.v1.Coordinator.ReadSome:output_type -> minikv.coordinator.v1.ReadSomeReply
-	24, // 24: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
-	5,  // 25: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
-	8,  // 26: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
-	11, // 27: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
-	13, // 28: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
-	16, // 29: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
-	18, // 30: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
-	20, // [20:31] is the sub-list for method output_type
-	9,  // [9:20] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	11, // 6: minikv.coordinator.v1.JoinRequest.info:type_name -> minikv.coordinator.v1.NodeInfo
+	12, // 7: minikv.coordinator.v1.NodeInfo.settings:type_name -> minikv.coordinator.v1.Fingerprint
+	14, // 8: minikv.coordinator.v1.Difference.groups:type_name -> minikv.coordinator.v1.NodeGroup
+	17, // 9: minikv.coordinator.v1.NodesReply.nodes:type_name -> minikv.coordinator.v1.KnownNode
+	13, // 10: minikv.coordinator.v1.NodesReply.differences:type_name -> minikv.coordinator.v1.Difference
+	11, // 11: minikv.coordinator.v1.KnownNode.info:type_name -> minikv.coordinator.v1.NodeInfo
+	9,  // 12: minikv.coordinator.v1.JoinReply.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	13, // 13: minikv.coordinator.v1.JoinReply.differences:type_name -> minikv.coordinator.v1.Difference
+	9,  // 14: minikv.coordinator.v1.HeartbeatRequest.volumes:type_name -> minikv.coordinator.v1.NodeVolume
+	22, // 15: minikv.coordinator.v1.ReportRequest.suspects:type_name -> minikv.coordinator.v1.Suspect
+	26, // 16: minikv.coordinator.v1.Coordinator.Propose:input_type -> minikv.meta.v1.Command
+	0,  // 17: minikv.coordinator.v1.Coordinator.ProposeSome:input_type -> minikv.coordinator.v1.ProposeSomeRequest
+	28, // 18: minikv.coordinator.v1.Coordinator.Read:input_type -> minikv.meta.v1.Query
+	2,  // 19: minikv.coordinator.v1.Coordinator.ReadSome:input_type -> minikv.coordinator.v1.ReadSomeRequest
+	30, // 20: minikv.coordinator.v1.Coordinator.RunStates:input_type -> minikv.meta.v1.RunStatesQuery
+	4,  // 21: minikv.coordinator.v1.Coordinator.Status:input_type -> minikv.coordinator.v1.StatusRequest
+	7,  // 22: minikv.coordinator.v1.Coordinator.Confirm:input_type -> minikv.coordinator.v1.ConfirmRequest
+	10, // 23: minikv.coordinator.v1.Coordinator.Join:input_type -> minikv.coordinator.v1.JoinRequest
+	19, // 24: minikv.coordinator.v1.Coordinator.Heartbeat:input_type -> minikv.coordinator.v1.HeartbeatRequest
+	15, // 25: minikv.coordinator.v1.Coordinator.Nodes:input_type -> minikv.coordinator.v1.NodesRequest
+	21, // 26: minikv.coordinator.v1.Coordinator.Report:input_type -> minikv.coordinator.v1.ReportRequest
+	24, // 27: minikv.coordinator.v1.Coordinator.Admin:input_type -> minikv.coordinator.v1.AdminRequest
+	27, // 28: minikv.coordinator.v1.Coordinator.Propose:output_type -> minikv.meta.v1.Result
+	1,  // 29: minikv.coordinator.v1.Coordinator.ProposeSome:output_type -> minikv.coordinator.v1.ProposeSomeReply
+	29, // 30: minikv.coordinator.v1.Coordinator.Read:output_type -> minikv.meta.v1.Answer
+	3,  // 31: minikv.coordinator.v1.Coordinator.ReadSome:output_type -> minikv.coordinator.v1.ReadSomeReply
+	31, // 32: minikv.coordinator.v1.Coordinator.RunStates:output_type -> minikv.meta.v1.RunStatesAnswer
+	5,  // 33: minikv.coordinator.v1.Coordinator.Status:output_type -> minikv.coordinator.v1.StatusReply
+	8,  // 34: minikv.coordinator.v1.Coordinator.Confirm:output_type -> minikv.coordinator.v1.ConfirmReply
+	18, // 35: minikv.coordinator.v1.Coordinator.Join:output_type -> minikv.coordinator.v1.JoinReply
+	20, // 36: minikv.coordinator.v1.Coordinator.Heartbeat:output_type -> minikv.coordinator.v1.HeartbeatReply
+	16, // 37: minikv.coordinator.v1.Coordinator.Nodes:output_type -> minikv.coordinator.v1.NodesReply
+	23, // 38: minikv.coordinator.v1.Coordinator.Report:output_type -> minikv.coordinator.v1.ReportReply
+	25, // 39: minikv.coordinator.v1.Coordinator.Admin:output_type -> minikv.coordinator.v1.AdminReply
+	28, // [28:40] is the sub-list for method output_type
+	16, // [16:28] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_coordinator_proto_init() }
@@ -1523,7 +2108,7 @@ func file_coordinator_proto_init() {
 		return
 	}
 	file_coordinator_proto_msgTypes[9].OneofWrappers = []any{}
-	file_coordinator_proto_msgTypes[18].OneofWrappers = []any{
+	file_coordinator_proto_msgTypes[25].OneofWrappers = []any{
 		(*AdminReply_Event)(nil),
 		(*AdminReply_Chunk)(nil),
 		(*AdminReply_Result)(nil),
@@ -1534,7 +2119,7 @@ func file_coordinator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_coordinator_proto_rawDesc), len(file_coordinator_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

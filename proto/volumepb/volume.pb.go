@@ -674,6 +674,11 @@ type StatsReply struct {
 	Syncs         uint64 `protobuf:"varint,25,opt,name=syncs,proto3" json:"syncs,omitempty"`
 	BytesWritten  uint64 `protobuf:"varint,26,opt,name=bytes_written,json=bytesWritten,proto3" json:"bytes_written,omitempty"`
 	WriteFailures uint64 `protobuf:"varint,27,opt,name=write_failures,json=writeFailures,proto3" json:"write_failures,omitempty"`
+	// As the collector last saw them: blobs that are prepared and of which it is not known here whether they were published, the epoch of the oldest
+	// (0 without any).
+	InDoubt       uint64 `protobuf:"varint,40,opt,name=in_doubt,json=inDoubt,proto3" json:"in_doubt,omitempty"`
+	InDoubtEpoch  uint64 `protobuf:"varint,41,opt,name=in_doubt_epoch,json=inDoubtEpoch,proto3" json:"in_doubt_epoch,omitempty"`
+	InDoubtSeenMs int64  `protobuf:"varint,42,opt,name=in_doubt_seen_ms,json=inDoubtSeenMs,proto3" json:"in_doubt_seen_ms,omitempty"` // since the collector looked; negative: not since the volume was opened
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -844,6 +849,27 @@ func (x *StatsReply) GetBytesWritten() uint64 {
 func (x *StatsReply) GetWriteFailures() uint64 {
 	if x != nil {
 		return x.WriteFailures
+	}
+	return 0
+}
+
+func (x *StatsReply) GetInDoubt() uint64 {
+	if x != nil {
+		return x.InDoubt
+	}
+	return 0
+}
+
+func (x *StatsReply) GetInDoubtEpoch() uint64 {
+	if x != nil {
+		return x.InDoubtEpoch
+	}
+	return 0
+}
+
+func (x *StatsReply) GetInDoubtSeenMs() int64 {
+	if x != nil {
+		return x.InDoubtSeenMs
 	}
 	return 0
 }
@@ -1534,7 +1560,7 @@ const file_volume_proto_rawDesc = "" +
 	"\rcluster_epoch\x18\x04 \x01(\x04R\fclusterEpoch\x12\x1f\n" +
 	"\vshard_epoch\x18\x05 \x01(\x04R\n" +
 	"shardEpoch\"\x0e\n" +
-	"\fStatsRequest\"\xbf\x04\n" +
+	"\fStatsRequest\"\xa9\x05\n" +
 	"\n" +
 	"StatsReply\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x12 \n" +
@@ -1560,7 +1586,10 @@ const file_volume_proto_rawDesc = "" +
 	"\x06groups\x18\x18 \x01(\x04R\x06groups\x12\x14\n" +
 	"\x05syncs\x18\x19 \x01(\x04R\x05syncs\x12#\n" +
 	"\rbytes_written\x18\x1a \x01(\x04R\fbytesWritten\x12%\n" +
-	"\x0ewrite_failures\x18\x1b \x01(\x04R\rwriteFailures\"z\n" +
+	"\x0ewrite_failures\x18\x1b \x01(\x04R\rwriteFailures\x12\x19\n" +
+	"\bin_doubt\x18( \x01(\x04R\ainDoubt\x12$\n" +
+	"\x0ein_doubt_epoch\x18) \x01(\x04R\finDoubtEpoch\x12'\n" +
+	"\x10in_doubt_seen_ms\x18* \x01(\x03R\rinDoubtSeenMs\"z\n" +
 	"\fFetchRequest\x121\n" +
 	"\x05blobs\x18\x01 \x03(\v2\x1b.minikv.volume.v1.FetchBlobR\x05blobs\x127\n" +
 	"\asources\x18\x02 \x03(\v2\x1d.minikv.volume.v1.FetchSourceR\asources\"\x8d\x01\n" +

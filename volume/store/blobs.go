@@ -323,6 +323,20 @@ func (st *Store) ListPrepared(after object.BlobID, limit int, below uint64) ([]o
 	return st.list("store.ListPrepared", after, limit, func(e *index.Entry) bool { return e.State() == index.Prepared && uint64(e.Epoch) < below })
 }
 
+// TallyPrepared is ListPrepared, and tells see the epochs of the other blobs that are not committed: a walk over all pages tells of each once.
+func (st *Store) TallyPrepared(after object.BlobID, limit int, below uint64, see func(epoch uint64)) ([]object.BlobInfo, error) {
+	return st.list("store.TallyPrepared", after, limit, func(e *index.Entry) bool {
+		if e.State() != index.Prepared {
+			return false
+		}
+		if uint64(e.Epoch) < below {
+			return true
+		}
+		see(uint64(e.Epoch))
+		return false
+	})
+}
+
 // ListCommitted is List of blobs that are committed and whose epoch is below the given one.
 func (st *Store) ListCommitted(after object.BlobID, limit int, below uint64) ([]object.BlobInfo, error) {
 	return st.list("store.ListCommitted", after, limit, func(e *index.Entry) bool { return e.State() == index.Committed && uint64(e.Epoch) < below })

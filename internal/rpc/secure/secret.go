@@ -34,6 +34,18 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte("secret"), nil }
 
 func (s Secret) set() bool { return len(s.master) > 0 }
 
+// FingerprintLen is the length of a Fingerprint in bytes.
+const FingerprintLen = 16
+
+// Fingerprint stands for a value where nodes of the cluster compare what they were configured with: equal names and values give equal
+// fingerprints. It is a MAC keyed by the cluster's secret, so that it tells nothing to those who do not know that, and it is not a way to the
+// value: those who do know it can only try values against it.
+func (s Secret) Fingerprint(name string, value []byte) []byte {
+	key := mac(s.master, []byte("fingerprint v1"), []byte(name))
+	m := mac(key[:], value)
+	return m[:FingerprintLen]
+}
+
 func mac(key []byte, parts ...[]byte) [sha256.Size]byte {
 	h := hmac.New(sha256.New, key)
 	for _, p := range parts {
