@@ -25,7 +25,7 @@ type Coordinator struct {
 	space   *space
 	health  health
 	nodes   nodes
-	lacking atomic.Pointer[string] // why there is no cluster yet, while this coordinator leads; nil: nothing is known to be wrong
+	lacking atomic.Pointer[string]          // why there is no cluster yet, while this coordinator leads; nil: nothing is known to be wrong
 	mover   atomic.Pointer[rebalance.Mover] // while this coordinator leads
 	founded atomic.Bool
 	repair  *repair.Queue    // nil: nothing is repaired

@@ -75,7 +75,9 @@ func checkInfo(r *coordpb.JoinRequest) error {
 
 // heard takes in a Join. taken says why the name is not the node's: another one of that name is alive. established nodes, whom the metadata
 // or the Raft group knows, are never refused.
-func (n *nodes) heard(r *coordpb.JoinRequest, established bool, now time.Time) (taken string, before *heardNode) {
+//
+// again says of a refusal that the same one was given within rivalForget.
+func (n *nodes) heard(r *coordpb.JoinRequest, established bool, now time.Time) (taken string, again bool, before *heardNode) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.byName == nil {
@@ -86,13 +88,14 @@ func (n *nodes) heard(r *coordpb.JoinRequest, established bool, now time.Time) (
 		if was != nil && !others(was.info, r.Info) {
 			delete(n.byName, r.Node)
 		}
-		return "", nil
+		return "", false, nil
 	}
 	if was != nil && others(was.info, r.Info) {
 		silent := now.Sub(was.at)
-		if silent < nodeSilent && !established {
+		if silent < nodeSilent && !established && !inItsPlace(was, r) {
+			again = was.rival == r.Address && now.Sub(was.rivalAt) < rivalForget
 			was.rival, was.rivalAt = r.Address, now
-			return fmt.Sprintf("another node named %s, at %s and with another data directory, is alive", r.Node, was.address), nil
+			return fmt.Sprintf("another node named %s, at %s and with another data directory, is alive", r.Node, was.address), again, nil
 		}
 		before = was
 	}
@@ -108,16 +111,22 @@ func (n *nodes) heard(r *coordpb.JoinRequest, established bool, now time.Time) (
 	default:
 		n.forget(now)
 		if len(n.byName) >= nodesMax {
-			return "", nil
+			return "", false, nil
 		}
 	}
 	n.byName[r.Node] = next
-	return "", before
+	return "", false, before
 }
 
 // others says that what two nodes tell of themselves comes from two data directories. A program of before tells none.
 func others(a, b *coordpb.NodeInfo) bool {
 	return len(a.GetId()) > 0 && len(b.GetId()) > 0 && !bytes.Equal(a.Id, b.Id)
+}
+
+// inItsPlace says that a node answers where the other one did, which is no more, then. Only of nodes that others call: gateways may all tell the
+// same address.
+func inItsPlace(was *heardNode, r *coordpb.JoinRequest) bool {
+	return was.address == r.Address && (len(r.Volumes) > 0 || r.Info.GetCoordinator() != "")
 }
 
 // forget drops those that were silent for long.
@@ -233,8 +242,9 @@ func groupTexts(d *coordpb.Difference) (all []string) {
 
 // admitName says whether the name is the node's, and notes whom it replaces.
 func (c *Coordinator) admitName(l *metapb.Layout, r *coordpb.JoinRequest) (taken string) {
-	taken, before := c.nodes.heard(r, c.established(l, r), c.cfg.Clock.Now())
+	taken, again, before := c.nodes.heard(r, c.established(l, r), c.cfg.Clock.Now())
 	switch {
+	case again: // it was told
 	case taken != "":
 		c.cfg.Log.Warn("a node was refused: its name is taken", zap.String("node", r.Node), zap.String("address", r.Address), zap.String("cause", taken))
 	case before != nil:

@@ -25,7 +25,7 @@ func joinOf(name, id string, settings ...string) *coordpb.JoinRequest {
 func TestOneNodeOfEachName(t *testing.T) {
 	n, now := nodes{}, time.Unix(1000, 0)
 	join := func(id string, established bool) (string, bool) {
-		taken, before := n.heard(joinOf("n1", id), established, now)
+		taken, _, before := n.heard(joinOf("n1", id), established, now)
 		return taken, before != nil
 	}
 	if taken, replaced := join("a", false); taken != "" || replaced {
@@ -34,6 +34,9 @@ func TestOneNodeOfEachName(t *testing.T) {
 	now = now.Add(nodeSilent - 1)
 	if taken, _ := join("b", false); !strings.Contains(taken, "at a:5001") {
 		t.Fatalf("a second one was not refused with where the first is: %q", taken)
+	}
+	if _, again, _ := n.heard(joinOf("n1", "b"), false, now); !again {
+		t.Fatal("the same refusal is told again")
 	}
 	if k := n.all(now)[0]; string(k.Info.Id) != "a" || k.Rival != "b:5001" {
 		t.Fatalf("%v", k)
@@ -48,6 +51,17 @@ func TestOneNodeOfEachName(t *testing.T) {
 	if k := n.all(now)[0]; string(k.Info.Id) != "b" || string(k.Replaced) != "a" {
 		t.Fatalf("%v", k)
 	}
+	// One that others call, at the same address, is there instead of the other.
+	n.byName["n1"].address = "c:5001"
+	if taken, _ := join("c", false); taken == "" {
+		t.Fatal("a gateway of the same address was taken for the successor")
+	}
+	r := joinOf("n1", "c")
+	r.Volumes = []*coordpb.NodeVolume{{Incarnation: []byte("v")}}
+	if taken, _, before := n.heard(r, false, now); taken != "" || before == nil {
+		t.Fatal("a node in the place of the other was refused")
+	}
+	n.byName["n1"] = &heardNode{info: joinOf("n1", "b").Info, address: "b:5001", at: now, replaced: []byte("a")}
 	// What the metadata knows is never refused, whoever came first.
 	if taken, _ := join("a", true); taken != "" {
 		t.Fatal("an established node was refused")

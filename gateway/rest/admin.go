@@ -10,9 +10,9 @@ import (
 	"minikv/internal/errs"
 )
 
-// Admin sets who answers below /admin/v1/; nil: no one. Call it before Start.
+// Admin sets who answers below /admin/v1/; nil: no one. Operations are answered from then on, before Start too.
 func (s *Server) Admin(h *admin.Handler) *Server {
-	s.admin = h
+	s.admin.Store(h)
 	return s
 }
 
@@ -21,10 +21,11 @@ func operate(c *call) error {
 	if err := c.operator(); err != nil {
 		return err
 	}
-	if c.s.admin == nil {
+	h := c.s.admin.Load()
+	if h == nil {
 		return newError(http.StatusNotFound, "NotFound", "There are no operations here.")
 	}
-	return operateError(c.s.admin.Serve(c.w, c.r, strings.TrimPrefix(c.req.Path, admin.Prefix), c.body))
+	return operateError(h.Serve(c.w, c.r, strings.TrimPrefix(c.req.Path, admin.Prefix), c.body))
 }
 
 // operateError makes a failure of an operation an answer: the message says all there is to say, since only root sees it.

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"minikv/gateway/admin"
 	"minikv/gateway/iam"
 	"minikv/gateway/objects"
 	"minikv/internal/object"
@@ -87,18 +88,34 @@ func (c *call) run(h handlerFunc) error {
 	if err := c.checkOrigin(); err != nil {
 		return err
 	}
-	if !c.s.started.Load() && c.r.URL.Path != "/health/live" {
-		return newError(http.StatusServiceUnavailable, "ServiceUnavailable", "Starting.")
-	}
 	req, err := sigv4.NewRequest(c.r)
 	if err != nil {
 		return err
 	}
 	c.req = req
+	if !c.s.started.Load() && !c.early() {
+		return newError(http.StatusServiceUnavailable, "ServiceUnavailable", c.starting())
+	}
 	if err := checkAmz(c.r.Method, c.r.Header); err != nil {
 		return err
 	}
 	return h(c)
+}
+
+// early says that the request is answered before Start.
+func (c *call) early() bool {
+	return c.req.Path == "/health/live" || c.req.Path == "/metrics" || c.s.admin.Load() != nil && strings.HasPrefix(c.req.Path, admin.Prefix)
+}
+
+// starting tells that the server is not open yet: with what it waits for to root and to this machine, as it names other nodes.
+func (c *call) starting() string {
+	if c.s.cfg.Waiting == nil || !onLoopback(c.r) && c.operator() != nil {
+		return "Starting."
+	}
+	if lacks := c.s.cfg.Waiting(); len(lacks) > 0 {
+		return "Starting, and waiting for the cluster: " + strings.Join(lacks, "; ") + "."
+	}
+	return "Starting."
 }
 
 // finish counts and logs. A panic becomes a broken connection, and is logged unless it is how a handler breaks it.

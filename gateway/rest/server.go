@@ -76,6 +76,9 @@ type Config struct {
 	// Spare says of a connection that it is beyond what the port may have, for one request of health or metrics only. nil: none.
 	Spare func(c net.Conn) bool
 
+	// Waiting is what the start waits for, told to root and to this machine before Start. nil: nothing is told.
+	Waiting func() []string
+
 	Ready   func(ctx context.Context) error        // nil: always ready
 	Status  func(ctx context.Context) (any, error) // JSON of /admin/status; nil: none
 	Metrics http.Handler                           // nil: none
@@ -90,7 +93,7 @@ type Config struct {
 type Server struct {
 	cfg      Config
 	root     *iam.Account // of an open server
-	admin    *admin.Handler
+	admin    atomic.Pointer[admin.Handler]
 	http     *http.Server
 	handler  http.Handler
 	origin   *http.CrossOriginProtection

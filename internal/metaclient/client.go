@@ -47,6 +47,8 @@ type Client struct {
 	layout atomic.Pointer[metapb.Layout]
 	outage outage
 
+	unresolved atomic.Int64 // commands that nobody waits for and whose outcome is asked for
+
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // the renewing goroutine and unresolved commands
@@ -135,6 +137,9 @@ func (c *Client) keep() {
 		}
 	}
 }
+
+// Unresolved are the commands whose callers were told that the outcome is not known, and whose outcome is still being asked for.
+func (c *Client) Unresolved() int { return int(c.unresolved.Load()) }
 
 // Layout is the cached layout; callers do not change it.
 func (c *Client) Layout() *metapb.Layout { return c.layout.Load() }

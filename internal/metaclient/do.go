@@ -142,7 +142,9 @@ func (c *Client) resolveLater(a *attempt) {
 		return
 	}
 	a.unwaited = true
+	c.unresolved.Add(1)
 	c.wg.Go(func() {
+		defer c.unresolved.Add(-1)
 		_, _ = a.try(c.ctx, time.Now().Add(resolveFor))
 		a.s.release(a.sequence)
 	})

@@ -24,8 +24,9 @@ func (r *NodeRequest) Check() error {
 	return nil
 }
 
-// NodeListAnswer is every volume, by number.
+// NodeListAnswer is every node, by name, and every volume, by number.
 type NodeListAnswer struct {
+	Nodes   []StatusNode `json:"nodes"`
 	Volumes []NodeVolume `json:"volumes"`
 	Lost    *LostBlobs   `json:"lost,omitempty"` // remove by force: what only that node had
 }
@@ -55,5 +56,6 @@ type NodeVolume struct {
 	Blobs    uint64  `json:"blobs"`
 	Missing  uint64  `json:"missing"` // blobs that it lacks
 	Full     bool    `json:"full"`
-	Weight   float64 `json:"weight"` // share of the shards that placement gives it: of 1
+	Note     string  `json:"note,omitempty"` // what an operator should know of it
+	Weight   float64 `json:"weight"`         // share of the shards that placement gives it: of 1
 }

@@ -81,6 +81,10 @@ func printNodes(e *env, a *ops.NodeListAnswer) error {
 		fmt.Fprintf(e.err, "minikv: the node had the only good copies that were known of %d blobs, such as %s; minikv node add brings them back as long as its disk is there\n",
 			l.Blobs, strings.Join(l.Some, ", "))
 	}
+	if err := printNodeTable(e.out, a.Nodes); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out)
 	var rows [][]string
 	for _, v := range a.Volumes {
 		health := v.Health
@@ -92,7 +96,15 @@ func printNodes(e *env, a *ops.NodeListAnswer) error {
 			fmt.Sprintf("%.1f%%", 100*v.Weight), number(v.Blobs), bytesText(v.Used), bytesText(v.Free), number(v.Missing), orDash(v.Address),
 		})
 	}
-	return table(e.out, "VOLUME NODE ZONE STATE HEALTH SHARDS JOINING KEPT WEIGHT BLOBS USED FREE MISSING ADDRESS", rows)
+	if err := table(e.out, "VOLUME NODE ZONE STATE HEALTH SHARDS JOINING KEPT WEIGHT BLOBS USED FREE MISSING ADDRESS", rows); err != nil {
+		return err
+	}
+	for _, v := range a.Volumes {
+		if v.Note != "" {
+			fmt.Fprintf(e.out, "volume %d: %s\n", v.Volume, v.Note)
+		}
+	}
+	return nil
 }
 
 func newRebalance(e *env) *cobra.Command {

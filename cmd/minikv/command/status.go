@@ -2,8 +2,10 @@ package command
 
 import (
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -61,16 +63,13 @@ func printStatus(e *env, st *ops.StatusAnswer) error {
 		fmt.Fprintf(w, "objects  %d in %d buckets, %s; %d uploads, %d under-replicated, %d to be deleted, %d sessions\n",
 			n.Objects, n.Buckets, bytesText(n.Bytes), n.Uploads, n.UnderReplicated, n.Queued, n.Sessions)
 	}
+	fmt.Fprintf(w, "in doubt %s\n", inDoubtText(&st.InDoubt))
 	fmt.Fprintln(w)
-	var rows [][]string
-	for _, n := range st.Nodes {
-		rows = append(rows, []string{n.Node, orDash(n.Address), strings.Join(n.Roles, ","), upText(n.Up), orDash(n.Version)})
-	}
-	if err := table(w, "NODE ADDRESS ROLES STATE VERSION", rows); err != nil {
+	if err := printNodeTable(w, st.Nodes); err != nil {
 		return err
 	}
 	fmt.Fprintln(w)
-	rows = nil
+	var rows [][]string
 	for _, c := range st.Coordinators {
 		rows = append(rows, []string{c.Node, c.State, yesNo(c.Voter), number(c.Term), number(c.CommitIndex), number(c.AppliedIndex), number(c.SnapshotIndex)})
 	}
@@ -82,10 +81,64 @@ func printStatus(e *env, st *ops.StatusAnswer) error {
 	for _, v := range st.Volumes {
 		rows = append(rows, []string{
 			number(v.Number), v.Node, orDash(v.Zone), v.State, number(v.Shards), number(v.Blobs), bytesText(v.Bytes), bytesText(v.Used),
-			bytesText(v.Free), number(v.Damaged),
+			bytesText(v.Free), number(v.Damaged), number(v.InDoubt),
 		})
 	}
-	return table(w, "VOLUME NODE ZONE STATE SHARDS BLOBS BYTES USED FREE DAMAGED", rows)
+	return table(w, "VOLUME NODE ZONE STATE SHARDS BLOBS BYTES USED FREE DAMAGED IN-DOUBT", rows)
+}
+
+// inDoubtText tells of blobs and commands of which it is not known, or not yet, what becomes of them.
+func inDoubtText(d *ops.StatusInDoubt) string {
+	s := fmt.Sprintf("%d prepared blobs", d.Blobs)
+	if d.Blobs > 0 {
+		s += fmt.Sprintf(", the oldest of epoch %d (%d ago)", d.Epoch, d.Epochs)
+	}
+	s += fmt.Sprintf("; %d proposals on their way", d.Queued+d.InFlight)
+	if d.Unresolved > 0 {
+		s += fmt.Sprintf(", %d of gateways without an answer", d.Unresolved)
+	}
+	return s
+}
+
+// printNodeTable shows nodes, and below what is to be known of some.
+func printNodeTable(w io.Writer, nodes []ops.StatusNode) error {
+	var rows [][]string
+	for _, n := range nodes {
+		state, uptime := upText(n.Up), "-"
+		switch {
+		case !n.Up && n.Silent > 0:
+			state += " " + durationText(n.Silent)
+		case n.Uptime > 0:
+			uptime = durationText(n.Uptime)
+		}
+		rows = append(rows, []string{
+			n.Node, strings.Join(n.Roles, ","), state, uptime, orDash(n.Version), orDash(n.Address), orDash(n.REST), orDash(n.S3),
+		})
+	}
+	if err := table(w, "NODE ROLES STATE UPTIME VERSION RPC REST S3", rows); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		for _, note := range n.Notes {
+			fmt.Fprintf(w, "%s: %s\n", n.Node, note)
+		}
+	}
+	return nil
+}
+
+// durationText is a number of seconds for people: "42s", "3h12m", "12d4h".
+func durationText(s float64) string {
+	d := time.Duration(s * float64(time.Second)).Truncate(time.Second)
+	switch day := 24 * time.Hour; {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", d/time.Second)
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
+	case d < day:
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	default:
+		return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
+	}
 }
 
 func number[T uint32 | uint64](n T) string { return strconv.FormatUint(uint64(n), 10) }

@@ -3,6 +3,7 @@
 //
 //	DATA/minikv.json        format marker, written first
 //	DATA/LOCK               held by the running process
+//	DATA/node-id            id of a node of a cluster, drawn at its first start
 //	DATA/credentials.json   root credentials made at the first start, mode 0600
 //	DATA/coordinator/       Raft log, snapshots, metadata
 //	DATA/volume-1/          blobs

@@ -60,6 +60,11 @@ type cluster struct {
 	bad      atomic.Uint64
 	report   *reporting
 
+	about     *about
+	member    *membership
+	nameTaken atomic.Bool // the leader says that another node of the name lives
+	awaited   awaited
+
 	mu      sync.Mutex // guards clients
 	clients map[uint32]volumeAt
 }
@@ -71,9 +76,9 @@ var (
 	_ objects.Volume         = (*rpc.VolumeClient)(nil)
 )
 
-// openCluster starts the node's roles and waits until there is a cluster to serve.
-func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error), calls *telemetry.Calls) (c *cluster, err error) {
-	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]volumeAt{}}
+// openCluster starts the node's roles; enter makes it one of the cluster.
+func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error), calls *telemetry.Calls, self *about) (c *cluster, err error) {
+	c = &cluster{cfg: cfg, log: log.Named("cluster"), clients: map[uint32]volumeAt{}, about: self, member: newMembership()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -113,7 +118,7 @@ func openCluster(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 		return c, err
 	}
 	c.report = newReporting(c, c.volume, c.number.Load, log.Named("reports"))
-	return c, c.enter(ctx)
+	return c, nil
 }
 
 func (c *cluster) secure() error {
@@ -177,6 +182,9 @@ func (c *cluster) listen() (err error) {
 	}
 	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
 		return errs.E("rpc", errs.Invalid, "%q listens on every interface, and others must be told one; allowed: an address that they can reach, or rpc-advertise", at)
+	}
+	if err := c.checkReachable(host); err != nil {
+		return err
 	}
 	if !c.cfg.Has(config.RoleCoordinator) {
 		return nil
@@ -248,10 +256,14 @@ func (c *cluster) enter(ctx context.Context) error {
 	if c.volume != nil {
 		c.wg.Go(c.evict)
 	}
+	lacking, enough := context.WithCancel(ctx)
+	defer enough()
+	c.wg.Go(func() { c.watchLacks(lacking) })
 	layout, err := c.awaitLayout(ctx)
 	if err != nil {
 		return err
 	}
+	enough()
 	if was := layout.GetCluster().GetFsync(); was != c.cfg.Fsync {
 		return errs.E("fsync", errs.Invalid, "%q; the cluster was founded with %q, which is the only value allowed", c.cfg.Fsync, was)
 	}
@@ -263,8 +275,8 @@ func (c *cluster) enter(ctx context.Context) error {
 			}
 		}
 	}
-	if !c.cfg.Has(config.RoleGateway) {
-		return nil
+	if err := c.awaitName(ctx); err != nil || !c.cfg.Has(config.RoleGateway) {
+		return err
 	}
 	m, err := metaclient.New(ctx, c, metaclient.Config{Log: c.log.Named("meta"), RenewEvery: c.cfg.EpochInterval / 2})
 	if err == nil {
@@ -301,6 +313,11 @@ func (c *cluster) awaitLayout(ctx context.Context) (*metapb.Layout, error) {
 		if !told {
 			c.log.Info("waiting for the cluster", zap.Strings("coordinators", c.cfg.Coordinators()))
 		}
+		select {
+		case err := <-c.member.refused:
+			return nil, err
+		default:
+		}
 		if !c.pause(ctx, awaitEvery) {
 			return nil, errs.E("cluster", errs.Unavailable, "told to end before there was a cluster")
 		}
@@ -311,6 +328,7 @@ func (c *cluster) awaitLayout(ctx context.Context) (*metapb.Layout, error) {
 func (c *cluster) Close() error {
 	c.cancel()
 	c.wg.Wait()
+	c.leave()
 	if c.report != nil {
 		c.report.Close()
 	}

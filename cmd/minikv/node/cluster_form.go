@@ -81,7 +81,8 @@ func (c *cluster) coordinatorReply() *coordpb.StatusReply {
 		Node: c.cfg.Node, Incarnation: st.ID, State: st.State, Ready: c.coord.Leads() == nil, Formed: c.coord.Formed(), Term: st.Term,
 		Leader: st.Leader, CommitIndex: st.CommitIndex, AppliedIndex: st.AppliedIndex, LastIndex: st.LastIndex,
 		SnapshotIndex: st.SnapshotIndex, StorageFull: st.StorageFull, Version: version,
-		Cluster: hex.EncodeToString(c.coord.ClusterID()), RaftAddress: c.raftAddr,
+		Cluster: hex.EncodeToString(c.coord.ClusterID()), RaftAddress: c.raftAddr, Waiting: st.Waiting,
+		ProposalsQueued: st.Queued, ProposalsInFlight: st.InFlight, ProposalsUnknown: st.Unknown,
 	}
 	if !r.Formed {
 		r.Servers = []*coordpb.Server{{Incarnation: st.ID, Address: c.rpcAddr, RaftAddress: c.raftAddr}}
@@ -110,6 +111,8 @@ func (c *cluster) announce() {
 		ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
 		reply, err := c.Join(ctx, c.joinRequest())
 		if err == nil {
+			c.nameTaken.Store(reply.Taken != "")
+			c.member.heard(reply, time.Now(), c.log)
 			err = c.heardBack(ctx, reply)
 		}
 		cancel()
@@ -124,7 +127,7 @@ func (c *cluster) announce() {
 }
 
 func (c *cluster) joinRequest() *coordpb.JoinRequest {
-	r := &coordpb.JoinRequest{Node: c.cfg.Node, Zone: c.cfg.Zone, Address: c.rpcAddr, Fsync: c.cfg.Fsync}
+	r := &coordpb.JoinRequest{Node: c.cfg.Node, Zone: c.cfg.Zone, Address: c.rpcAddr, Fsync: c.cfg.Fsync, Info: c.nodeInfo()}
 	if c.coord != nil && !c.coord.Formed() {
 		r.Incarnation, r.RaftAddress, r.Voter = c.coord.ID(), raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), true
 	}

@@ -21,8 +21,13 @@ func (v *volumePart) incarnation() string {
 }
 
 func (v *volumePart) statsReply() *volumepb.StatsReply {
-	st := v.Stats()
+	st, doubt := v.Stats(), v.InDoubt()
+	counted := int64(-1)
+	if !doubt.At.IsZero() {
+		counted = time.Since(doubt.At).Milliseconds()
+	}
 	return &volumepb.StatsReply{
+		InDoubt: uint64(doubt.Blobs), InDoubtEpoch: doubt.Oldest, InDoubtSeenMs: counted,
 		DiskFree: uint64(st.FreeBytes), Full: st.Full, Blobs: uint64(st.Blobs), Bytes: uint64(st.Bytes), Segments: uint64(st.Segments),
 		SegmentBytes: uint64(st.SegmentBytes), IndexBytes: uint64(st.IndexBytes), Damaged: uint64(st.Damaged), Horizon: st.Horizon,
 		Prepares: uint64(st.Prepares), Deletes: uint64(st.Deletes), Reads: uint64(st.Reads), ReadErrors: uint64(st.ReadErrors),
@@ -117,15 +122,24 @@ func (c *cluster) volumeStats(ctx context.Context, number uint32) (*volumepb.Sta
 	return v.Stats(ctx)
 }
 
+func (c *cluster) unresolved() int {
+	if m := c.meta.Load(); m != nil {
+		return m.Unresolved()
+	}
+	return 0
+}
+
 // samples are the numbers for metrics.
 func (c *cluster) samples() []telemetry.Sample {
 	out := []telemetry.Sample{
+		{Name: "minikv_gateway_commands_unresolved", Help: "Commands of this gateway whose clients were told that the outcome is unknown, and whose outcome is asked for.",
+			Value: float64(c.unresolved())},
 		{Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(c.bad.Load())},
 	}
 	out = append(out, c.volumeInfo()...)
 	if c.coord != nil {
 		out = append(append(out, coordinatorSamples(c.coord)...), repairSamples(c.coord)...)
-		out = append(out, moveSamples(c.coord)...)
+		out = append(append(out, moveSamples(c.coord)...), nodeSamples(c.coord)...)
 	}
 	if c.volume != nil {
 		labels := map[string]string{"volume": strconv.Itoa(int(c.number.Load()))}

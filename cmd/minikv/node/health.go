@@ -2,7 +2,10 @@ package node
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
+	"minikv/internal/config"
 	"minikv/internal/ops"
 	"minikv/proto/metapb"
 )
@@ -19,7 +22,11 @@ func judge(a *ops.StatusAnswer, l *metapb.Layout) {
 			a.Health = h
 		}
 	}
+	for _, lack := range a.Waiting {
+		worse(ops.Unavailable, "waiting for the cluster: %s", lack)
+	}
 	judgeCoordinators(a, worse)
+	judgeNodes(a, worse)
 	judgeVolumes(a, worse)
 	judgeShards(a, l, worse)
 	if a.Counts != nil && a.Counts.UnderReplicated > 0 {
@@ -58,9 +65,37 @@ func judgeCoordinators(a *ops.StatusAnswer, worse func(ops.Health, string, ...an
 	}
 }
 
+// judgeNodes tells of nodes that neither a coordinator nor a volume tells of, and of what an operator has set in two ways.
+func judgeNodes(a *ops.StatusAnswer, worse func(ops.Health, string, ...any)) {
+	for _, n := range a.Nodes {
+		if !n.Up && slices.Equal(n.Roles, []string{config.RoleGateway}) {
+			worse(ops.Degraded, "gateway %s is silent for %.0f s", n.Node, n.Silent)
+		}
+	}
+	for _, d := range a.Differences {
+		var groups []string
+		for _, g := range d.Groups {
+			groups = append(groups, strings.Join(g, ", "))
+		}
+		worse(ops.Degraded, "nodes have different values of %s: %s", d.Setting, strings.Join(groups, " | "))
+	}
+}
+
+// successor is another volume of the node of a volume, one that is up: the node has come back with another data directory.
+func successor(a *ops.StatusAnswer, of *ops.StatusVolume) (number uint32) {
+	for _, v := range a.Volumes {
+		if v.Node == of.Node && v.Number != of.Number && v.Up {
+			number = v.Number
+		}
+	}
+	return number
+}
+
 func judgeVolumes(a *ops.StatusAnswer, worse func(ops.Health, string, ...any)) {
 	for _, v := range a.Volumes {
 		switch {
+		case !v.Up && successor(a, &v) > 0:
+			worse(ops.Degraded, "volume %d is gone: %s came back with another data directory, which has volume %d", v.Number, v.Node, successor(a, &v))
 		case !v.Up:
 			worse(ops.Degraded, "volume %d on %s does not answer", v.Number, v.Node)
 		case v.Full:

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"context"
 	"strconv"
 
 	"minikv/coordinator"
+	"minikv/internal/config"
 	"minikv/internal/telemetry"
 	"minikv/proto/metapb"
 )
@@ -35,11 +37,43 @@ func coordinatorSamples(c *coordinator.Coordinator) []telemetry.Sample {
 		counter("minikv_raft_snapshot_index", "Entry of the newest snapshot.", st.SnapshotIndex),
 		counter("minikv_raft_log_bytes_total", "Bytes appended to the log since the start.", st.LogBytes),
 		counter("minikv_raft_proposals_total", "Commands that were put into entries here.", st.Proposed),
+		gauge("minikv_raft_proposals_queued", "Commands that wait to be put into an entry.", float64(st.Queued)),
+		gauge("minikv_raft_proposals_in_flight", "Commands in entries that are not decided yet.", float64(st.InFlight)),
+		counter("minikv_raft_proposals_unknown_total", "Commands in entries that ended without anyone knowing whether they will take effect.", st.Unknown),
 		counter("minikv_raft_entries_total", "Entries that were proposed here.", st.Entries),
 		counter("minikv_raft_reads_total", "Linearizable reads that were asked here.", st.Reads),
 		counter("minikv_raft_read_rounds_total", "Rounds of questions to the other voters, each for all reads that waited.", st.ReadRounds),
 	}
 	return append(append(out, memberSamples(c)...), countSamples(c.Counts())...)
+}
+
+// nodeSamples count the nodes that the leader hears, by role, and tell of settings in which nodes differ; empty where another one leads.
+func nodeSamples(c *coordinator.Coordinator) (out []telemetry.Sample) {
+	known, err := c.Nodes(context.Background())
+	if err != nil {
+		return nil
+	}
+	up, down := map[string]int{}, map[string]int{}
+	for _, k := range known.Nodes {
+		for _, role := range k.Info.GetRoles() {
+			if k.SilentMs < nodeUp.Milliseconds() {
+				up[role]++
+			} else {
+				down[role]++
+			}
+		}
+	}
+	for _, role := range []string{config.RoleGateway, config.RoleCoordinator, config.RoleVolume} {
+		for state, counts := range map[string]map[string]int{"up": up, "down": down} {
+			out = append(out, telemetry.Sample{Name: "minikv_cluster_nodes", Help: "Nodes by role, as the leader hears of them.",
+				Value: float64(counts[role]), Labels: map[string]string{"role": role, "state": state}})
+		}
+	}
+	for _, d := range known.Differences {
+		out = append(out, telemetry.Sample{Name: "minikv_cluster_setting_differs", Help: "1 for a setting that should be the same on several nodes and is not; told by the leader.",
+			Value: 1, Labels: map[string]string{"setting": d.Setting}})
+	}
+	return out
 }
 
 func memberSamples(c *coordinator.Coordinator) []telemetry.Sample {

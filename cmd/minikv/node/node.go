@@ -61,7 +61,8 @@ type Node struct {
 	restL    net.Listener
 	restDone chan error    // of rest.Serve
 	refused  atomic.Uint64 // connections
-	closers  []closer      // in the order of their start
+	entering atomic.Pointer[cluster]
+	closers  []closer // in the order of their start
 }
 
 type closer struct {
@@ -192,6 +193,9 @@ func (n *Node) start(ctx context.Context) error {
 		return err
 	}
 	n.rest.Admin(admin.New(n.storage.operations()))
+	if err := n.storage.enter(ctx); err != nil {
+		return err
+	}
 	if n.storage.metadata() == nil {
 		n.rest.Start(noGateway{}, n.storage.ready, n.status)
 		return nil
@@ -230,14 +234,33 @@ func (n *Node) gatewaySamples(obj *objects.Objects) []telemetry.Sample {
 }
 
 func (n *Node) openBackend(ctx context.Context, registry metricsRegistry) error {
-	if n.cfg.Clustered() {
-		s, err := openCluster(ctx, n.cfg, n.dir, n.log, n.opt.Exit, telemetry.NewCalls(registry))
+	s3 := ""
+	if n.s3L != nil {
+		s3 = n.s3L.Addr().String()
+	}
+	if !n.cfg.Clustered() {
+		s, err := openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit, newAbout(nil, s3, n.restL.Addr().String(), n.users))
 		n.storage = s
 		return err
 	}
-	s, err := openStorage(ctx, n.cfg, n.dir, n.log, n.opt.Exit)
+	id, err := n.dir.NodeID()
+	if err != nil {
+		return err
+	}
+	s, err := openCluster(ctx, n.cfg, n.dir, n.log, n.opt.Exit, telemetry.NewCalls(registry), newAbout(id, s3, n.restL.Addr().String(), n.users))
 	n.storage = s
+	if err == nil {
+		n.entering.Store(s)
+	}
 	return err
+}
+
+// waiting is what the start waits for; empty: nothing that is known.
+func (n *Node) waiting() []string {
+	if c := n.entering.Load(); c != nil {
+		return c.waiting()
+	}
+	return nil
 }
 
 // serveREST begins to answer /health: opening a large store takes a while.
@@ -248,6 +271,7 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 		Refused:  gateway.RefusedHead, ConnContext: gateway.ConnContext,
 		Spare: func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
 		Open:  n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
+		Waiting: n.waiting,
 		Metrics: telemetry.MetricsHandler(registry), Log: n.log.Named("rest"), Requests: telemetry.NewRequests(registry, "rest"), IdleTimeout: n.cfg.IdleTimeout,
 	}
 	if n.cfg.Pprof {

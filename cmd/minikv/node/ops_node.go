@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"minikv/coordinator"
 	"minikv/coordinator/meta"
 	"minikv/coordinator/rebalance"
+	"minikv/internal/config"
 	"minikv/internal/ops"
 	"minikv/proto/metapb"
 )
@@ -84,7 +86,7 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 			total += rebalance.VolumeOf(v.Row).Weight
 		}
 	}
-	a := &ops.NodeListAnswer{Volumes: []ops.NodeVolume{}}
+	a := &ops.NodeListAnswer{Nodes: n.nodes(ctx, all), Volumes: []ops.NodeVolume{}}
 	for _, v := range all {
 		x := ops.NodeVolume{
 			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: cmp.Or(v.Row.Node, alone), Zone: v.Row.Zone, Address: v.Row.Address,
@@ -101,7 +103,41 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 		}
 		a.Volumes = append(a.Volumes, x)
 	}
+	noteSuccessors(a.Volumes)
 	return a, nil
+}
+
+// nodes are those that the leader has heard of and those of the volumes.
+func (n nodeOperator) nodes(ctx context.Context, volumes []coordinator.VolumeStatus) []ops.StatusNode {
+	list := nodeList{}
+	known, err := n.view.nodesNow(ctx)
+	if err == nil { // else it no longer leads
+		for _, k := range known.Nodes {
+			x := knownNode(k)
+			list[k.Node] = &x
+		}
+	}
+	for _, v := range volumes {
+		if v.Row.State != meta.VolumeRemoved || v.Shards > 0 {
+			list.role(cmp.Or(v.Row.Node, alone), v.Row.Address, config.RoleVolume, "", v.Health == coordinator.Up)
+		}
+	}
+	return list.sorted()
+}
+
+// noteSuccessors notes which volumes are silent while their node has another one that is up: it came back with another data directory.
+func noteSuccessors(all []ops.NodeVolume) {
+	for i := range all {
+		v := &all[i]
+		if v.Health == string(coordinator.Up) || v.State == meta.VolumeStateText(meta.VolumeRemoved) {
+			continue
+		}
+		for _, w := range all {
+			if w.Node == v.Node && w.Health == string(coordinator.Up) && w.Volume != v.Volume {
+				v.Note = fmt.Sprintf("gone: %s came back with another data directory, which has volume %d", v.Node, w.Volume)
+			}
+		}
+	}
 }
 
 // rebalance changes what is asked of moves and tells how far they are.

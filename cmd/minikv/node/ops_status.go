@@ -25,6 +25,8 @@ type viewer interface {
 	currentLayout(ctx context.Context) *metapb.Layout
 	coordinatorsNow(ctx context.Context) []*coordpb.StatusReply
 	volumeStats(ctx context.Context, number uint32) (*volumepb.StatsReply, error)
+	nodesNow(ctx context.Context) (*coordpb.NodesReply, error) // as the leader knows them
+	waiting() []string
 }
 
 func statusOps(v viewer, cfg *config.Config) []ops.Handler {
@@ -48,15 +50,24 @@ func statusNow(ctx context.Context, v viewer, cfg *config.Config) *ops.StatusAns
 			a.Counts = statusCounts(s)
 		}
 	})
-	wg.Go(func() { a.Coordinators = statusCoordinators(v.coordinatorsNow(ctx), cfg) })
+	var replies []*coordpb.StatusReply
+	wg.Go(func() {
+		replies = v.coordinatorsNow(ctx)
+		a.Coordinators = statusCoordinators(replies, cfg)
+	})
 	wg.Go(func() { a.Volumes = statusVolumes(ctx, v, layout) })
+	var known *coordpb.NodesReply
+	wg.Go(func() { known, _ = v.nodesNow(ctx) })
 	wg.Wait()
 	for _, c := range a.Coordinators {
 		if c.State == "leader" && c.Term >= a.Term {
 			a.Leader, a.Term = c.Node, c.Term
 		}
 	}
-	a.Nodes = statusNodes(a, v)
+	a.Nodes = statusNodes(a, v, known)
+	a.Differences = statusDifferences(known)
+	a.InDoubt = statusInDoubt(a, replies, known)
+	a.Waiting = v.waiting()
 	judge(a, layout)
 	return a
 }
@@ -150,6 +161,7 @@ func statusVolumes(ctx context.Context, v viewer, l *metapb.Layout) []ops.Status
 					s.State = "full"
 				}
 				s.Blobs, s.Bytes, s.Used, s.Free, s.Damaged = st.Blobs, st.Bytes, st.SegmentBytes, st.DiskFree, st.Damaged
+				s.InDoubt, s.InDoubtEpoch, s.InDoubtSeconds = st.InDoubt, st.InDoubtEpoch, seconds(st.InDoubtSeenMs)
 				if st.DiskTotal > 0 {
 					s.Capacity = st.DiskTotal
 				}
@@ -159,42 +171,6 @@ func statusVolumes(ctx context.Context, v viewer, l *metapb.Layout) []ops.Status
 	}
 	wg.Wait()
 	return all
-}
-
-// statusNodes are the nodes that the coordinators and volumes are on, and this one.
-func statusNodes(a *ops.StatusAnswer, v viewer) []ops.StatusNode {
-	byName := map[string]*ops.StatusNode{}
-	at := func(name string) *ops.StatusNode {
-		if byName[name] == nil {
-			byName[name] = &ops.StatusNode{Node: name}
-		}
-		return byName[name]
-	}
-	add := func(name, address, role, version string, up bool) {
-		n := at(name)
-		if !slices.Contains(n.Roles, role) {
-			n.Roles = append(n.Roles, role)
-		}
-		n.Up = n.Up || up
-		n.Address, n.Version = cmp.Or(n.Address, address), cmp.Or(n.Version, version)
-	}
-	self, roles := v.self()
-	for _, role := range roles {
-		add(self, "", role, a.Version, true)
-	}
-	for _, c := range a.Coordinators {
-		add(c.Node, c.Address, config.RoleCoordinator, c.Version, c.Up)
-	}
-	for _, vol := range a.Volumes {
-		add(vol.Node, vol.Address, config.RoleVolume, "", vol.Up)
-	}
-	nodes := make([]ops.StatusNode, 0, len(byName))
-	for _, n := range byName {
-		slices.Sort(n.Roles)
-		nodes = append(nodes, *n)
-	}
-	slices.SortFunc(nodes, func(a, b ops.StatusNode) int { return strings.Compare(a.Node, b.Node) })
-	return nodes
 }
 
 // alone is the name of the only node of a process without a cluster.
@@ -221,6 +197,7 @@ func (s *storage) coordinatorsNow(context.Context) []*coordpb.StatusReply {
 	return []*coordpb.StatusReply{{
 		Node: alone, Incarnation: st.ID, State: st.State, Ready: st.Ready, Formed: true, Term: st.Term, Leader: st.Leader,
 		CommitIndex: st.CommitIndex, AppliedIndex: st.AppliedIndex, LastIndex: st.LastIndex, SnapshotIndex: st.SnapshotIndex,
+		ProposalsQueued: st.Queued, ProposalsInFlight: st.InFlight, ProposalsUnknown: st.Unknown,
 		StorageFull: st.StorageFull, Version: version, Servers: []*coordpb.Server{{Incarnation: st.ID, Voter: true}},
 	}}
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/internal/errs"
+	"minikv/proto/coordpb"
 )
 
 // Times of looking after the coordinators that the configuration names.
@@ -41,7 +42,7 @@ func (c *cluster) watchPeers() {
 			if addr == c.rpcAddr || names[addr] == c.cfg.Node {
 				continue
 			}
-			troubles[addr] = c.tellPeer(addr, names[addr], troubles[addr], c.askPeer(addr, names[addr]))
+			troubles[addr] = c.tellPeer(addr, names[addr], troubles[addr], c.checkPeer(addr, names[addr]))
 		}
 		if !c.pause(c.ctx, peersEvery) {
 			return
@@ -49,23 +50,28 @@ func (c *cluster) watchPeers() {
 	}
 }
 
+func (c *cluster) checkPeer(addr, name string) error {
+	_, err := c.askPeer(addr, name)
+	return err
+}
+
 // askPeer asks a coordinator how it is; it must be the node of that name, if there is one.
-func (c *cluster) askPeer(addr, name string) error {
+func (c *cluster) askPeer(addr, name string) (*coordpb.StatusReply, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, statusMax)
 	defer cancel()
 	s, err := c.remote.StatusOf(ctx, addr)
 	switch {
 	case err == nil && name != "" && s.Node != name:
-		return errs.E("cluster", errs.Conflict, "the node there is %s, not %s", s.Node, name)
+		return nil, errs.E("cluster", errs.Conflict, "the node there is %s, not %s", s.Node, name)
 	case errs.Is(err, errs.Unavailable) || errs.Is(err, errs.Timeout):
 		// The connection is shared and may be waiting after failures; whether the name exists and someone listens says more.
 		conn, derr := (&net.Dialer{Timeout: statusMax}).DialContext(c.ctx, "tcp", addr)
 		if derr != nil {
-			return errs.WrapKind("cluster", errs.Unavailable, derr)
+			return nil, errs.WrapKind("cluster", errs.Unavailable, derr)
 		}
 		_ = conn.Close() // nothing was said
 	}
-	return err
+	return s, err
 }
 
 func (c *cluster) tellPeer(addr, name string, was *peerTrouble, err error) *peerTrouble {

@@ -40,6 +40,7 @@ type backend interface {
 	samples() []telemetry.Sample
 	badReplica(volume uint32, blob object.BlobID, err error)
 	operations() ops.Caller
+	enter(ctx context.Context) error // waits until there is something to serve; nothing but operations is answered before
 	Close() error
 }
 
@@ -52,11 +53,12 @@ type storage struct {
 	cfg    *config.Config
 	bad    atomic.Uint64
 	report *reporting
+	about  *about
 }
 
 // openStorage opens the volume, then the coordinator, and waits until it answers.
-func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error)) (s *storage, err error) {
-	s = &storage{log: log, cfg: cfg}
+func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log *zap.Logger, fatal func(error), self *about) (s *storage, err error) {
+	s = &storage{log: log, cfg: cfg, about: self}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -152,6 +154,9 @@ func (s *storage) Close() error {
 	return errors.Join(all...)
 }
 
+// enter has nothing to wait for: openStorage did.
+func (s *storage) enter(context.Context) error { return nil }
+
 func (s *storage) metadata() objects.Metadata { return s.meta }
 
 // operations are those of internal/ops; each topic gives its handlers.
@@ -184,6 +189,9 @@ func (s *storage) stats(ctx context.Context) (*metapb.StatsAnswer, error) {
 // samples are the numbers for metrics.
 func (s *storage) samples() []telemetry.Sample {
 	out := append(coordinatorSamples(s.coord), telemetry.Sample{
+		Name: "minikv_gateway_commands_unresolved", Help: "Commands of this gateway whose clients were told that the outcome is unknown, and whose outcome is asked for.",
+		Value: float64(s.meta.Unresolved()),
+	}, telemetry.Sample{
 		Name: "minikv_gateway_bad_replicas_total", Help: "Reads and writes of blobs that failed on a replica.", Counter: true, Value: float64(s.bad.Load()),
 	})
 	return append(append(out, repairSamples(s.coord)...), s.volume.samples()...)

@@ -110,7 +110,7 @@ func lifeOf(state uint32) (object.RunLife, error) {
 
 // samples are the volume's numbers for metrics.
 func (v *volumePart) samples() []telemetry.Sample {
-	st, done := v.Stats(), v.Collected()
+	st, done, doubt := v.Stats(), v.Collected(), v.InDoubt()
 	labels := map[string]string{"volume": "1"}
 	gauge := func(name, help string, value float64) telemetry.Sample {
 		return telemetry.Sample{Name: "minikv_volume_" + name, Help: help, Value: value, Labels: labels}
@@ -129,6 +129,8 @@ func (v *volumePart) samples() []telemetry.Sample {
 		gauge("full", "1 when writes are refused for lack of space.", one(st.Full)),
 		gauge("damaged_pieces", "Pieces of segments that cannot be read.", float64(st.Damaged)),
 		gauge("bad_blobs", "Blobs whose bytes fail their checksums and that wait for repair.", float64(st.Bad)),
+		gauge("in_doubt_blobs", "Blobs that are prepared and not known to be published, as the collector last counted them.", float64(doubt.Blobs)),
+		gauge("in_doubt_oldest_epoch", "Epoch of the oldest of them; 0: there are none.", float64(doubt.Oldest)),
 		gauge("horizon_epoch", "Epoch below which prepares are refused.", float64(st.Horizon)),
 		counter("prepares", "Blobs stored.", st.Prepares),
 		counter("deletes", "Blobs dropped.", st.Deletes),
