@@ -108,6 +108,11 @@ func TestBackup(t *testing.T) {
 		require.Equal(t, 1, r.Code)
 		require.Contains(t, r.Err, "cut short")
 		require.NoDirExists(t, filepath.Join(data, "coordinator"))
+		r = harness.Command(t, map[string]string{"MINIKV_ROOT_USER": harness.RootUser, "MINIKV_ROOT_PASSWORD": harness.RootPassword},
+			"serve", "--data", data, "--s3", harness.FreePort(t), "--rest", harness.FreePort(t))
+		require.Equal(t, 1, r.Code, "an empty store was served: %+v", r)
+		require.Contains(t, r.Err, "cut short")
+		require.Contains(t, r.Err, "Run minikv restore again")
 	}
 	r := harness.Command(t, nil, "restore", file, "--data", n.Data)
 	require.Equal(t, 1, r.Code)

@@ -1169,9 +1169,7 @@ type QueueRow struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	QueuedMs      int64                  `protobuf:"varint,1,opt,name=queued_ms,json=queuedMs,proto3" json:"queued_ms,omitempty"`
 	Run           *Run                   `protobuf:"bytes,2,opt,name=run,proto3" json:"run,omitempty"`
-	BodyId        []byte                 `protobuf:"bytes,3,opt,name=body_id,json=bodyId,proto3" json:"body_id,omitempty"`              // when set: release the parts of this body; those that complete left out have a body id of their own
-	UnusedOnly    bool                   `protobuf:"varint,4,opt,name=unused_only,json=unusedOnly,proto3" json:"unused_only,omitempty"` // unused
-	SourceUpload  []byte                 `protobuf:"bytes,5,opt,name=source_upload,json=sourceUpload,proto3" json:"source_upload,omitempty"`
+	BodyId        []byte                 `protobuf:"bytes,3,opt,name=body_id,json=bodyId,proto3" json:"body_id,omitempty"`       // when set: release the parts of this body; those that complete left out have a body id of their own
 	BucketId      []byte                 `protobuf:"bytes,6,opt,name=bucket_id,json=bucketId,proto3" json:"bucket_id,omitempty"` // when set: abort the uploads of this deleted bucket
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1224,20 +1222,6 @@ func (x *QueueRow) GetRun() *Run {
 func (x *QueueRow) GetBodyId() []byte {
 	if x != nil {
 		return x.BodyId
-	}
-	return nil
-}
-
-func (x *QueueRow) GetUnusedOnly() bool {
-	if x != nil {
-		return x.UnusedOnly
-	}
-	return false
-}
-
-func (x *QueueRow) GetSourceUpload() []byte {
-	if x != nil {
-		return x.SourceUpload
 	}
 	return nil
 }
@@ -9003,15 +8987,12 @@ const file_meta_proto_rawDesc = "" +
 	"\x03run\x18\x02 \x01(\v2\x13.minikv.meta.v1.RunR\x03run\x12\x1e\n" +
 	"\n" +
 	"references\x18\x03 \x01(\x04R\n" +
-	"references\"\xca\x01\n" +
+	"references\"\xac\x01\n" +
 	"\bQueueRow\x12\x1b\n" +
 	"\tqueued_ms\x18\x01 \x01(\x03R\bqueuedMs\x12%\n" +
 	"\x03run\x18\x02 \x01(\v2\x13.minikv.meta.v1.RunR\x03run\x12\x17\n" +
-	"\abody_id\x18\x03 \x01(\fR\x06bodyId\x12\x1f\n" +
-	"\vunused_only\x18\x04 \x01(\bR\n" +
-	"unusedOnly\x12#\n" +
-	"\rsource_upload\x18\x05 \x01(\fR\fsourceUpload\x12\x1b\n" +
-	"\tbucket_id\x18\x06 \x01(\fR\bbucketId\"\xa9\x01\n" +
+	"\abody_id\x18\x03 \x01(\fR\x06bodyId\x12\x1b\n" +
+	"\tbucket_id\x18\x06 \x01(\fR\bbucketIdJ\x04\b\x04\x10\x05J\x04\b\x05\x10\x06R\vunused_onlyR\rsource_upload\"\xa9\x01\n" +
 	"\bShardRow\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x18\n" +

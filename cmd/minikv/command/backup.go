@@ -150,10 +150,15 @@ func newRestore(e *env) *cobra.Command {
 }
 
 func restoreInto(data string, in io.Reader) (*coordinator.Restored, error) {
-	dir, err := datadir.Open(vfs.OS(), data)
+	dir, err := datadir.OpenToRestore(vfs.OS(), data)
 	if err != nil {
 		return nil, err
 	}
 	r, err := coordinator.Restore(vfs.OS(), dir.Coordinator(), in)
+	if rerr := dir.Restored(err); err == nil {
+		err = rerr
+	} else {
+		err = fmt.Errorf("%w (%s is not to be served until a restore succeeds)", err, data)
+	}
 	return r, errors.Join(err, dir.Close())
 }

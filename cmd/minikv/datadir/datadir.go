@@ -4,6 +4,7 @@
 //	DATA/minikv.json        format marker, written first
 //	DATA/LOCK               held by the running process
 //	DATA/node-id            id of a node of a cluster, drawn at its first start
+//	DATA/RESTORING          a restore began and has not succeeded: why, as text
 //	DATA/credentials.json   root credentials made at the first start, mode 0600
 //	DATA/coordinator/       Raft log, snapshots, metadata
 //	DATA/volume-1/          blobs
@@ -11,6 +12,9 @@
 //	D1 Nothing below DATA is touched before the lock is held and the format is known.
 //	D2 A directory of a newer format is refused, with both versions; it is never changed.
 //	D3 A directory that is not empty and has no marker is refused: it is not ours.
+//	D4 A directory into which a restore began is refused until one succeeds: an empty store would take the place of the one that was to be
+//	   restored. RESTORING is durable before anything else of a restore is, and means nothing beside a coordinator's folder, which appears
+//	   whole, in one step.
 package datadir
 
 import (
@@ -18,6 +22,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"minikv/internal/buildinfo"
@@ -30,6 +36,7 @@ const Format = 1
 
 const (
 	markerName      = "minikv.json"
+	restoringName   = "RESTORING"
 	credentialsName = "credentials.json"
 	smallFileMax    = 64 << 10
 )
@@ -51,7 +58,13 @@ type Dir struct {
 
 // Open makes the directory if need be, takes its lock and checks its format. A second process is refused with errs.Conflict and
 // told who holds it; a newer format with errs.Unsupported.
-func Open(fs vfs.FS, path string) (*Dir, error) {
+func Open(fs vfs.FS, path string) (*Dir, error) { return openDir(fs, path, false) }
+
+// OpenToRestore is Open for a directory that a coordinator is to be restored into. errs.Conflict: there is one. The directory is refused by
+// Open from then on, until Restored.
+func OpenToRestore(fs vfs.FS, path string) (*Dir, error) { return openDir(fs, path, true) }
+
+func openDir(fs vfs.FS, path string, restore bool) (*Dir, error) {
 	const op = "datadir.Open"
 	abs, err := filepath.Abs(path)
 	if err != nil {
@@ -68,7 +81,7 @@ func Open(fs vfs.FS, path string) (*Dir, error) {
 		return nil, errs.Wrap(op, err)
 	}
 	d := &Dir{Path: abs, fs: fs, lock: lock}
-	if err := d.checkFormat(); err != nil {
+	if err := d.checkFormat(restore); err != nil {
 		lock.Close()
 		return nil, errs.Wrap(op, err)
 	}
@@ -86,11 +99,53 @@ func (d *Dir) Volume(number uint32) string {
 	return filepath.Join(d.Path, fmt.Sprintf("volume-%d", number))
 }
 
-func (d *Dir) checkFormat() error {
+// Restored ends what OpenToRestore began. With the cause of a failure the directory stays refused, and tells the cause.
+func (d *Dir) Restored(failed error) error {
+	const op = "datadir.Restored"
+	name := filepath.Join(d.Path, restoringName)
+	if failed != nil {
+		return errs.Wrap(op, vfs.AtomicWriteFile(d.fs, name, []byte(failed.Error()+"\n"), 0o600))
+	}
+	return errs.Wrap(op, d.remove(name))
+}
+
+func (d *Dir) remove(name string) error {
+	if err := d.fs.Remove(name); err != nil && !vfs.IsNotExist(err) {
+		return err
+	}
+	return vfs.SyncDir(d.fs, d.Path)
+}
+
+// checkRestore keeps D4: it begins a restore, or refuses what an earlier one left.
+func (d *Dir) checkRestore(begin bool) error {
+	name := filepath.Join(d.Path, restoringName)
+	_, err := d.fs.Stat(d.Coordinator())
+	switch there := err == nil; {
+	case err != nil && !vfs.IsNotExist(err):
+		return err
+	case begin && there:
+		return errs.E("", errs.Conflict, "%s is there already; a backup is restored where there is no coordinator", d.Coordinator())
+	case begin:
+		return vfs.AtomicWriteFile(d.fs, name, []byte("it did not come to its end\n"), 0o600)
+	case there:
+		return d.remove(name)
+	}
+	why, err := vfs.ReadFile(d.fs, name, smallFileMax)
+	if vfs.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return errs.E("", errs.Invalid, "a restore into %s failed: %s. Run minikv restore again; or, for an empty store, remove %s",
+		d.Path, strings.TrimSpace(string(why)), name)
+}
+
+func (d *Dir) checkFormat(restore bool) error {
 	name := filepath.Join(d.Path, markerName)
 	b, err := vfs.ReadFile(d.fs, name, smallFileMax)
 	if vfs.IsNotExist(err) {
-		return d.create(name)
+		return d.create(name, restore)
 	}
 	if err != nil {
 		return err
@@ -102,18 +157,24 @@ func (d *Dir) checkFormat() error {
 	if m.Format > Format {
 		return errs.E("", errs.Unsupported, "%s has format %d; this minikv (%s) reads formats up to %d: use a newer minikv", d.Path, m.Format, version(), Format)
 	}
-	return nil
+	return d.checkRestore(restore)
 }
 
-func (d *Dir) create(name string) error {
+// before are names that may be there before the marker is: LOCK.held is a lock where files have none.
+var before = []string{vfs.LockName, vfs.LockName + ".held", "lost+found", markerName + ".tmp", restoringName, restoringName + ".tmp"}
+
+func (d *Dir) create(name string, restore bool) error {
 	entries, err := d.fs.List(d.Path)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e != vfs.LockName && e != "lost+found" && e != markerName+".tmp" {
+		if !slices.Contains(before, e) {
 			return errs.E("", errs.Invalid, "%s holds %q and no %s: it is not a data directory of minikv", d.Path, e, markerName)
 		}
+	}
+	if err := d.checkRestore(restore); err != nil {
+		return err
 	}
 	b, err := json.MarshalIndent(Marker{Format, "minikv " + version(), time.Now().UTC().Truncate(time.Second)}, "", "  ")
 	if err != nil {
