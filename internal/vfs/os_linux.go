@@ -1,7 +1,9 @@
 package vfs
 
 import (
+	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +34,42 @@ func (f linuxFile) Prefetch(off, length int64) error {
 // Fallocate reserves the first length bytes and extends the file to them.
 func (f linuxFile) Fallocate(length int64) error {
 	return retry(func() error { return unix.Fallocate(int(f.Fd()), 0, 0, length) })
+}
+
+// vectorMax is how many buffers one system call takes (IOV_MAX).
+const vectorMax = 1024
+
+// WriteVAt is pwritev(2), until all is written.
+func (f linuxFile) WriteVAt(bufs [][]byte, off int64) (int, error) {
+	total, rest := 0, written(slices.Clone(bufs), 0)
+	for len(rest) > 0 {
+		n := 0
+		err := retry(func() (err error) {
+			n, err = unix.Pwritev(int(f.Fd()), rest[:min(len(rest), vectorMax)], off+int64(total))
+			return err
+		})
+		if err == nil && n == 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return total, &os.PathError{Op: "pwritev", Path: f.Name(), Err: err}
+		}
+		total += n
+		rest = written(rest, n)
+	}
+	return total, nil
+}
+
+// written takes n bytes, and what is empty, off the begin.
+func written(bufs [][]byte, n int) [][]byte {
+	for len(bufs) > 0 && n >= len(bufs[0]) {
+		n -= len(bufs[0])
+		bufs = bufs[1:]
+	}
+	if n > 0 {
+		bufs[0] = bufs[0][n:]
+	}
+	return bufs
 }
 
 func retry(op func() error) error {

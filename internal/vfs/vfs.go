@@ -232,16 +232,26 @@ func ZeroFill(f File, off, end int64, stop func() error) error {
 				return err
 			}
 		}
-		for step := min(off+1<<20, end); off < step; {
-			n, err := f.WriteAt(zeros[:min(int64(len(zeros)), step-off)], off)
-			if err != nil {
-				return err
-			}
-			off += int64(n)
+		step := min(off+1<<20, end)
+		if err := WriteZeros(f, off, step); err != nil {
+			return err
 		}
+		off = step
 		if err := f.SyncData(); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// WriteZeros writes zeros from off up to end.
+func WriteZeros(f File, off, end int64) error {
+	for off < end {
+		n, err := f.WriteAt(zeros[:min(int64(len(zeros)), end-off)], off)
+		if err != nil {
+			return err
+		}
+		off += int64(n)
 	}
 	return nil
 }

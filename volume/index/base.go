@@ -146,6 +146,9 @@ func (t *Base) SetFilter(f *Filter) {
 	}
 }
 
+// Filtered says whether the base has a filter.
+func (t *Base) Filtered() bool { return t != nil && t.filter.Load() != nil }
+
 // MakeFilter makes the filter of a base, reading all of it; nil when more, asked now and then, says no.
 func (t *Base) MakeFilter(more func() bool) (*Filter, error) {
 	if t == nil {

@@ -156,6 +156,19 @@ func (t *Table) Put(e Entry) (old Entry, replaced bool) {
 	return Entry{}, false
 }
 
+// add is Put of an entry whose id is not there; false, and nothing is put, if it is.
+func (t *Table) add(e Entry) bool {
+	n, h := split(e.ID.Hash())
+	p := &t.parts[n]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, found := p.find(h, e.ID); found {
+		return false
+	}
+	t.insert(n, h, e)
+	return true
+}
+
 // insert adds an entry to a locked part that does not have it.
 func (t *Table) insert(n int, h uint64, e Entry) {
 	p := &t.parts[n]

@@ -103,21 +103,27 @@ func (x *Index) Sure(id object.BlobID) (Entry, bool, error) {
 // Base is the mapped base, which may be nil.
 func (x *Index) Base() *Base { return x.levels.Load().base }
 
-// Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
-func (x *Index) Put(e Entry) (old Entry, replaced bool, err error) {
+// Put adds an entry or replaces that of the same id, whatever that is: nothing is looked up below the overlay, so no page of the base is
+// read. Who must know what is replaced asks Get before, or uses Move.
+func (x *Index) Put(e Entry) {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	x.levels.Load().overlay.Put(e)
+}
+
+// Add puts an entry of an id that the index did not know a moment ago, and says so: false, and nothing is put, if it may know it by now
+// from other writers (see Move then). It looks nowhere but into memory.
+func (x *Index) Add(e Entry) bool {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	l := x.levels.Load()
-	if old, replaced = l.overlay.Put(e); !replaced {
-		old, replaced, err = l.below(e.ID)
+	if l.frozen != nil && l.frozen.may(e.ID.Hash()) {
+		return false
 	}
-	if replaced && x.isDead(old.Segment) {
-		return Entry{}, false, nil
-	}
-	return old, replaced, err
+	return l.overlay.add(e)
 }
 
-// Move is Put, but the entry keeps the state of the one it replaces if that is higher; now is what is in the index after it.
+// Move is Put, but the entry keeps the state of the one it replaces (old, if replaced) if that is higher; now is what is in the index after it.
 func (x *Index) Move(e Entry) (old, now Entry, replaced bool, err error) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()

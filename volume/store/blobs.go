@@ -38,10 +38,12 @@ func (st *Store) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs
 	*sums = record.Sums((*sums)[:0], data)
 	for !st.flights.start(id) {
 	}
-	if e, ok, err := st.lookup(id); err != nil {
+	e, known, err := st.lookup(id)
+	if err != nil {
 		st.flights.land(id)
 		return false, errs.Wrap(op, err)
-	} else if ok {
+	}
+	if known {
 		again, durable, err := st.prepared(&e, length, *sums)
 		if !again {
 			st.flights.land(id)
@@ -52,8 +54,10 @@ func (st *Store) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs
 		st.flights.land(id)
 		return false, errs.E(op, errs.StorageFull, "the disk of this volume is full")
 	}
-	h := record.Header{Type: record.Blob, ID: id, Epochs: ep, Length: uint32(length)}
-	durable, err = st.logFor(length).put(ctx, h, *sums, data, st.prepareNeed())
+	durable, err = st.logFor(length).put(ctx, item{
+		h:    record.Header{Type: record.Blob, ID: id, Epochs: ep, Length: uint32(length)},
+		sums: *sums, data: data, need: st.prepareNeed(), fresh: !known,
+	})
 	if err != nil {
 		return false, errs.Wrap(op, err)
 	}
@@ -185,7 +189,7 @@ func (st *Store) appendIDs(ctx context.Context, t record.Type, ids []object.Blob
 		some := ids[:min(len(ids), record.IDsMax)]
 		ids = ids[len(some):]
 		h, data := st.idsRecord(t, some)
-		g, err := st.small.append(ctx, h, record.Sums(nil, data), data, n)
+		g, err := st.small.append(ctx, item{h: h, sums: record.Sums(nil, data), data: data, need: n})
 		if err != nil {
 			return nil, err
 		}
@@ -222,7 +226,7 @@ func (st *Store) Delete(ctx context.Context, ids ...object.BlobID) error {
 		some := here[:min(len(here), record.IDsMax)]
 		here = here[len(some):]
 		h, data := st.idsRecord(record.Tombstone, some)
-		if _, err := st.small.put(ctx, h, record.Sums(nil, data), data, synced); err != nil {
+		if _, err := st.small.put(ctx, item{h: h, sums: record.Sums(nil, data), data: data, need: synced}); err != nil {
 			return errs.Wrap(op, err)
 		}
 		st.counters.deletes.Add(int64(len(some)))

@@ -39,7 +39,11 @@ func (l *log) write(g *batch) (durable bool, err error) {
 	}
 	a := l.active
 	g.finish(a.Seed, a.Pos(), a.Synced(), l.st.nextSequence)
-	if err := a.Append(g.buf[:g.used]); err != nil {
+	err = a.Append(g.parts(l.layout)...)
+	if err == nil && l.kind == segment.Small && l.st.o.Fsync == Always && !l.st.o.noFill {
+		err = a.ZeroAhead(g.used)
+	}
+	if err != nil {
 		return false, l.fail(err)
 	}
 	l.lastWrite = time.Now()
@@ -88,7 +92,7 @@ func (l *log) apply(g *batch, durable bool) {
 		e := &g.entries[i]
 		switch e.h.Type {
 		case record.Blob:
-			l.st.applyBlob(l.active, base+int64(e.at), &e.h)
+			l.st.applyBlob(l.active, base+int64(e.at), &e.h, e.fresh)
 			if !durable {
 				l.unsynced = append(l.unsynced, e.h.ID)
 			}
@@ -163,10 +167,13 @@ func (l *log) sealRecord() []byte {
 
 // control makes a record for the active segment's present end.
 func (l *log) control(t record.Type, flags record.Flags, data []byte) []byte {
-	g := newBatch(l.layout.Size(len(data)))
-	parts := [][]byte{data}
-	at := g.reserve(l.layout, record.Header{Type: t, Flags: flags, Length: uint32(len(data)), Epochs: object.Epochs{Cluster: l.st.horizon.Load()}}, record.Sums(nil, parts))
-	g.fill(l.layout, at, parts)
+	g := newBatch(l.layout.Size(len(data)), 0)
+	it := item{
+		h:    record.Header{Type: t, Flags: flags, Length: uint32(len(data)), Epochs: object.Epochs{Cluster: l.st.horizon.Load()}},
+		data: [][]byte{data},
+	}
+	it.sums = record.Sums(nil, it.data)
+	g.fill(l.layout, g.reserve(l.layout, &it), &it)
 	g.finish(l.active.Seed, l.active.Pos(), l.active.Synced(), l.st.nextSequence)
 	return g.buf
 }

@@ -337,7 +337,7 @@ func (st *Store) copyBlob(ctx context.Context, s *seg, off int64, h record.Heade
 	}
 	parts := [][]byte{data}
 	n := record.Header{Type: record.Blob, Flags: h.Flags, ID: h.ID, Epochs: h.Epochs, Length: h.Length}
-	g, err := st.logFor(len(data)).append(ctx, n, record.Sums(nil, parts), parts, synced)
+	g, err := st.logFor(len(data)).append(ctx, item{h: n, sums: record.Sums(nil, parts), data: parts, need: synced})
 	if err != nil {
 		st.flights.land(h.ID)
 		return nil, 0, err

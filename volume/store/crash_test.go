@@ -253,7 +253,9 @@ func (w *worker) prepare(n int) error {
 	if dropped {
 		return nil // ids are never reused
 	}
-	durable, err := w.st.Prepare(ctx, testID(n), object.Epochs{Cluster: 5, Shard: 1}, [][]byte{testData(n, length)})
+	data := testData(n, length)
+	durable, err := w.st.Prepare(ctx, testID(n), object.Epochs{Cluster: 5, Shard: 1}, [][]byte{data})
+	clear(data) // it is ours again
 	if err == nil && durable {
 		w.o.note(n, func(p *promise) { p.acked = true })
 	}

@@ -77,8 +77,20 @@ func (st *Store) checkFilter(c *cut) error {
 	return nil
 }
 
-// fetchFilter gives the base that was found at open its filter, from the file or made again. It is called once, in the background.
+// tailFilter gives the base its filter while the tail is read after a kill, if the file is good: what is new in the tail is then told
+// without touching a page of the index for each, which on a cold disk is a read.
+func (st *Store) tailFilter() {
+	if f, err := st.readFilter(st.last.generation); err == nil {
+		st.index.Base().SetFilter(f)
+	}
+}
+
+// fetchFilter gives the base that was found at open its filter, from the file or made again, unless it has it. It is called once, in the
+// background.
 func (st *Store) fetchFilter(ctx context.Context, base *index.Base, generation uint64) error {
+	if base.Filtered() {
+		return nil
+	}
 	if f, err := st.readFilter(generation); err == nil {
 		base.SetFilter(f)
 		return nil

@@ -61,6 +61,41 @@ func TestFilterOfAColdIndex(t *testing.T) {
 	must(t, st.Close())
 }
 
+// TestFilterOfATail: after a kill, what is new in the tail is taken in without a look at the index for each blob; what the index knows is
+// still found.
+func TestFilterOfATail(t *testing.T) {
+	for what, alter := range map[string]func(mem *vfs.Mem){
+		"filter":    func(*vfs.Mem) {},
+		"no filter": func(mem *vfs.Mem) { must(t, mem.Remove("/v/"+filterName)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			st := coldStore(t, func(*vfs.Mem) {})
+			must(t, st.Abort(ctx, testID(7)))
+			for n := 1000; n < 1300; n++ {
+				put(t, st, n, 20)
+			}
+			mem := st.o.FS.(*vfs.Mem).CrashClone(vfs.Survival{Percent: 100})
+			must(t, st.Close())
+			alter(mem)
+			o := tiny(mem)
+			o.OverlayMax = 100_000
+			st, err := Open("/v", o)
+			must(t, err)
+			if n := st.index.Base().Touched(); (what == "filter") != (n <= 8) {
+				t.Fatalf("%d pages are touched", n)
+			}
+			for n := range 1300 {
+				if n != 7 {
+					check(t, st, n, 20)
+				}
+			}
+			_, err = st.Stat(testID(7))
+			wantKind(t, err, errs.BlobMissing)
+			must(t, st.Close())
+		})
+	}
+}
+
 // TestFilterIsMadeAgain: a filter that is missing, damaged, cut off, or of another index is not believed; it is made again and written.
 func TestFilterIsMadeAgain(t *testing.T) {
 	const name = "/v/" + filterName

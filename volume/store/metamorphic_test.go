@@ -82,7 +82,9 @@ func (m *machine) prepare(t *rapid.T) {
 		return
 	}
 	data := testData(n, rapid.SampledFrom([]int{0, 1, 100, 5000, 9000, 64 << 10}).Draw(t, "length"))
-	durable, err := m.st.Prepare(ctx, testID(n), object.Epochs{Cluster: 1}, [][]byte{data})
+	given := bytes.Clone(data)
+	durable, err := m.st.Prepare(ctx, testID(n), object.Epochs{Cluster: 1}, [][]byte{given})
+	clear(given) // it is ours again
 	switch {
 	case b.state != 0 && !b.maybe && !bytes.Equal(b.data, data):
 		if !errs.Is(err, errs.Conflict) {

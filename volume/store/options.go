@@ -66,8 +66,9 @@ type Options struct {
 	Logf func(format string, args ...any) // what an operator should know [dropped]
 	Rand func() uint64                    // seeds of segments [crypto/rand]
 
+	lendMin  int  // bytes of a caller's buffer from which on it is written without a copy [64 KiB]
 	noSpares bool // segments are made when they are needed: tests that count operations
-	noFill   bool // segments are reserved, not written with zeros
+	noFill   bool // nothing is written with zeros ahead
 }
 
 const (
@@ -92,6 +93,7 @@ func (o Options) withDefaults() Options {
 	def(&o.ScrubRate, 4*mib)
 	def(&o.ScrubNowRate, 128*mib)
 	def(&o.OverlayMax, 100_000)
+	def(&o.lendMin, 64<<10)
 	if o.FS == nil {
 		o.FS = vfs.OS()
 	}

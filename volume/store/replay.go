@@ -21,6 +21,7 @@ type replay struct {
 	tails map[uint64]segment.Tail
 	seals map[uint64][]sealAt // by the segment they seal
 	early map[object.BlobID]index.State
+	began bool // records of blobs were taken in
 
 	open []*segment.File // without a valid seal
 	kept []record.End    // seals that are only in tails
@@ -179,6 +180,10 @@ func (r *replay) apply(s *seg, off int64, h *record.Header, data []byte) error {
 }
 
 func (r *replay) blob(s *seg, off int64, h *record.Header) error {
+	if !r.began && r.cut != nil {
+		r.st.tailFilter()
+	}
+	r.began = true
 	state := max(index.Prepared, r.early[h.ID])
 	if h.Flags&record.Committed != 0 {
 		state = max(state, index.Committed)
@@ -198,9 +203,7 @@ func (r *replay) blob(s *seg, off int64, h *record.Header) error {
 			r.st.staleCopy(old.Segment)
 		}
 	}
-	if _, _, err := r.st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)); err != nil {
-		return err
-	}
+	r.st.index.Put(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
 	if state < index.Dropped {
 		r.st.account(s, int(h.Length), 1)
 	}
@@ -285,7 +288,8 @@ func (st *Store) appendSeals(ctx context.Context, ends []record.End) error {
 		some := ends[:min(len(ends), endsMax)]
 		ends = ends[len(some):]
 		data := [][]byte{record.AppendEnds(nil, some)}
-		g, err := st.small.append(ctx, record.Header{Type: record.Seal, Length: uint32(len(data[0]))}, record.Sums(nil, data), data, synced)
+		h := record.Header{Type: record.Seal, Length: uint32(len(data[0]))}
+		g, err := st.small.append(ctx, item{h: h, sums: record.Sums(nil, data), data: data, need: synced})
 		if err == nil {
 			err = g.wait(ctx)
 		}
@@ -320,7 +324,7 @@ func (st *Store) copyRecord(ctx context.Context, r *replay, t tailRecord) (*grou
 		return nil, err
 	}
 	parts := [][]byte{data}
-	return l.append(ctx, h, record.Sums(nil, parts), parts, synced)
+	return l.append(ctx, item{h: h, sums: record.Sums(nil, parts), data: parts, need: synced})
 }
 
 // hasGood says that a blob of the tail is elsewhere too, sound. A record that fails its checksums may be what the one in the tail

@@ -141,22 +141,21 @@ func (st *Store) room() (int64, error) {
 	return max(0, int64(u.AvailBytes)-int64(st.o.reserve(u.TotalBytes))), nil
 }
 
-// makeSegment makes a segment that is needed now, so without zeros but for the first. On a full disk it makes a short one, of
-// the ballast's space if need be.
+// makeSegment makes a segment that is needed now, so without zeros; the log writes them as it goes. On a full disk it makes a short one,
+// of the ballast's space if need be.
 func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) (*segment.File, error) {
-	capacity, fill := st.o.LargeSegment, int64(0)
+	capacity := st.o.LargeSegment
 	if kind == segment.Small {
 		capacity = st.o.SmallSegment
 		if st.small.active == nil {
 			capacity = max(st.o.FirstSegment, segment.HeaderLen+group+sealSpace)
-			fill = capacity
 		}
 	}
 	least := segment.HeaderLen + group + sealSpace
 	if room, err := st.room(); err == nil {
 		capacity = max(least, min(capacity, max(room/spaceShare, shortSegment)))
 	}
-	f, err := st.create(kind, capacity, min(fill, capacity), nil)
+	f, err := st.create(kind, capacity, 0, nil)
 	if !errs.Is(err, errs.StorageFull) {
 		return f, err
 	}

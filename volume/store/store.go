@@ -159,13 +159,20 @@ func (st *Store) discardActive(s *seg) error {
 	return nil
 }
 
-// applyBlob puts a written blob into the index.
-func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
+// applyBlob puts a written blob into the index; fresh says that it did not know the blob when it was prepared.
+func (st *Store) applyBlob(s *seg, off int64, h *record.Header, fresh bool) {
+	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
 	state := index.Prepared
 	if h.Flags&record.Committed != 0 {
 		state = index.Committed
 	}
-	old, now, replaced, err := st.index.Move(index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster))
+	e := index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)
+	if fresh && st.index.Add(e) {
+		st.account(s, int(h.Length), 1)
+		st.good(h.ID)
+		return
+	}
+	old, now, replaced, err := st.index.Move(e)
 	st.indexError(err)
 	if now.State() < index.Dropped { // it may have been deleted while it was copied
 		st.account(s, int(h.Length), 1)
@@ -177,7 +184,6 @@ func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
 	if replaced && old.State() < index.Dropped {
 		st.account((*st.segments.Load())[old.Segment], old.Length(), -1)
 	}
-	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
 }
 
 // staleCopy notes that a segment holds a copy of a blob that counts elsewhere: what is said of its death must outlive that segment too.
