@@ -38,6 +38,7 @@ type call struct {
 	bucket  object.Bucket
 	key     object.Key
 	version string // versionId, as sent
+	region  string // of the bucket, once it was read
 
 	held *payload.Held // memory of the document that was read; nil: none
 

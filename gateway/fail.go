@@ -84,6 +84,9 @@ func (c *call) fail(err error) {
 	for _, f := range e.Header {
 		h[f.Name] = append(h[f.Name], f.Value)
 	}
+	if e.Code == s3.CodeAccessDenied && c.region != "" && c.target.Level == s3.LevelBucket { // SDKs ask for it without credentials
+		c.set("x-amz-bucket-region", c.region)
+	}
 	if e.Code == s3.CodeMethodNotAllowed && len(h["Allow"]) == 0 {
 		c.set("Allow", "GET, HEAD, PUT, POST, DELETE")
 	}

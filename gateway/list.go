@@ -46,6 +46,7 @@ func (c *call) list(p *s3.ListParams, action iam.Action, render func(dst []byte,
 	if err != nil {
 		return err
 	}
+	c.region = c.s.regionOf(page.Bucket)
 	if err := c.authorize(page.Bucket, action, expectedOwner); err != nil {
 		return err
 	}

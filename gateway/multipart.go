@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"encoding/hex"
 	"net/http"
 	"strings"
 
@@ -232,7 +231,10 @@ func (c *call) listUploads() error {
 		return err
 	}
 	res := s3.UploadsResult{Bucket: string(c.bucket), Params: &p}
-	marker, _ := hex.DecodeString(p.UploadIDMarker) // what is no id is before every id
+	marker, err := uploadIDMarker(&p)
+	if err != nil {
+		return err
+	}
 	ans, err := c.s.objects.ListUploads(c.r.Context(), &metapb.ListUploadsQuery{
 		Bucket: string(c.bucket), Prefix: p.Prefix, Delimiter: p.Delimiter, KeyMarker: p.KeyMarker, UploadIdMarker: marker,
 		Limit: uint32(max(p.MaxUploads, 1)),
@@ -240,12 +242,25 @@ func (c *call) listUploads() error {
 	if err != nil {
 		return err
 	}
+	c.region = c.s.regionOf(ans.Bucket)
 	if err := c.authorize(ans.Bucket, iam.ListBucketMultipartUploads, expectedOwner); err != nil {
 		return err
 	}
 	c.s.fillUploads(&res, ans)
 	c.sendXML(func(dst []byte) []byte { return s3.AppendUploads(dst, &res) })
 	return nil
+}
+
+// uploadIDMarker is where the uploads of the marker's key go on; it counts only beside a key.
+func uploadIDMarker(p *s3.UploadsParams) ([]byte, error) {
+	if p.KeyMarker == "" || p.UploadIDMarker == "" {
+		return nil, nil
+	}
+	id, err := parseUploadID(p.UploadIDMarker)
+	if err != nil {
+		return nil, s3.InvalidArgument("upload-id-marker", p.UploadIDMarker, "Invalid uploadId marker")
+	}
+	return id[:], nil
 }
 
 func (s *Server) fillUploads(res *s3.UploadsResult, ans *metapb.ListUploadsAnswer) {

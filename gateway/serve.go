@@ -132,8 +132,12 @@ func (c *call) denyAnonymous(routeErr error) error {
 		}
 	}
 	if c.target.Level != s3.LevelService && c.op.Name != "CreateBucket" {
-		if _, err := c.s.objects.Bucket(c.r.Context(), c.bucket); errs.Is(err, errs.NoSuchBucket) {
+		row, err := c.s.objects.Bucket(c.r.Context(), c.bucket)
+		if errs.Is(err, errs.NoSuchBucket) {
 			return err
+		}
+		if err == nil {
+			c.region = c.s.regionOf(row)
 		}
 	}
 	return s3.NewError(s3.CodeAccessDenied, "")
@@ -191,6 +195,7 @@ func (c *call) owned(action iam.Action) (*metapb.BucketRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.region = c.s.regionOf(row)
 	return row, c.authorize(row, action, expectedOwner)
 }
 

@@ -12,7 +12,7 @@ const (
 	timeFormat = "20060102T150405Z" // ISO 8601 basic, UTC
 	dateFormat = "20060102"
 
-	signedHeadersMax = 128 // names in one SignedHeaders list; an 8 KiB header section holds fewer
+	signedHeadersMax = 512 // names in one SignedHeaders list; an 8 KiB header section holds fewer that begin with x-amz-
 )
 
 // Scope is what a signing key is good for.

@@ -153,6 +153,8 @@ func TestParseDelete(t *testing.T) {
 	r, err = ParseDelete(many(1000))
 	require.NoError(t, err)
 	require.Len(t, r.Objects, 1000)
+	_, err = ParseDelete(append([]byte("<?xml version='1.0' encoding='us-ascii'?>"), many(1)...))
+	require.NoError(t, err)
 	for _, body := range [][]byte{
 		many(0), many(1001), []byte("<Delete><Object/></Delete>"), []byte("<Delete><Object><Key/></Object></Delete>"),
 		[]byte("<Delete><Object><Key>k</Key><Size>x</Size></Object></Delete>"),

@@ -58,9 +58,10 @@ func InvalidArgument(name, value, message string) *Error {
 	return NewError(CodeInvalidArgument, message).With("ArgumentName", name).With("ArgumentValue", value)
 }
 
-// NotImplementedHeader is the 501 for a header that asks for what this store does not do. It names the header.
+// NotImplementedHeader is the 501 for a header that asks for what this store does not do. It names the header, in the
+// message too, since clients show no more than that.
 func NotImplementedHeader(name string) *Error {
-	return NewError(CodeNotImplemented, "A header you provided implies functionality that is not implemented").With("Header", name)
+	return Errorf(CodeNotImplemented, "A header you provided implies functionality that is not implemented: %s", name).With("Header", name)
 }
 
 // PreconditionFailed is the 412 that names the condition that is false ("If-Match").

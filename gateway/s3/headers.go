@@ -31,6 +31,7 @@ var headerRules = map[string]headerRule{
 	"x-amz-write-offset-bytes":                  reject,
 	"x-amz-rename-source*":                      reject,
 	"x-amz-object-annotation-directive":         only("COPY"),
+	"x-amz-optional-object-attributes":          checkOptionalAttributes,
 }
 
 // CheckHeaders refuses headers that ask for what this store does not do: encryption, lock, grants, redirects, other storage
@@ -103,15 +104,27 @@ func only(accepted string) headerRule {
 	}
 }
 
+// checkACL accepts the canned ACLs that say no more than what holds: only a bucket's owner writes to it, and has full control of
+// what was written. For buckets S3 ignores the bucket-owner ones.
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/acl-overview.html#canned-acl
 func checkACL(name, value string) error {
 	switch value {
-	case "private":
+	case "private", "bucket-owner-read", "bucket-owner-full-control":
 		return nil
-	case "public-read", "public-read-write", "aws-exec-read", "authenticated-read", "bucket-owner-read",
-		"bucket-owner-full-control", "log-delivery-write":
+	case "public-read", "public-read-write", "aws-exec-read", "authenticated-read", "log-delivery-write":
 		return NotImplementedHeader(name)
 	}
 	return InvalidArgument(name, value, "")
+}
+
+// checkOptionalAttributes: RestoreStatus is for archived objects, of which there are none; what else may come is not listed.
+func checkOptionalAttributes(name, value string) error {
+	for _, a := range strings.Split(value, ",") {
+		if strings.Trim(a, " \t") != "RestoreStatus" {
+			return InvalidArgument(name, value, "Invalid attribute name specified.")
+		}
+	}
+	return nil
 }
 
 func checkStorageClass(name, value string) error {

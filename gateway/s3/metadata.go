@@ -38,7 +38,7 @@ func ParseMetadata(h http.Header) (Metadata, error) {
 		if len(v) == 0 {
 			continue
 		}
-		value := strings.Join(v, ",")
+		value := validUTF8(strings.Join(v, ","))
 		if s.name == "Content-Encoding" {
 			value = withoutChunked(value)
 		}
@@ -102,9 +102,7 @@ func (m *Metadata) parseUser(h http.Header) error {
 
 // decodeMeta decodes the value of user metadata.
 func decodeMeta(v string) string {
-	if !utf8.ValidString(v) {
-		v = latin1(v)
-	}
+	v = validUTF8(v)
 	if strings.Contains(v, "=?") {
 		var d mime.WordDecoder
 		if dec, err := d.DecodeHeader(v); err == nil && utf8.ValidString(dec) {
@@ -114,7 +112,11 @@ func decodeMeta(v string) string {
 	return v
 }
 
-func latin1(v string) string {
+// validUTF8 takes what is not UTF-8 as Latin-1, in which older HTTP clients send header values.
+func validUTF8(v string) string {
+	if utf8.ValidString(v) {
+		return v
+	}
 	r := make([]rune, len(v))
 	for i := range r {
 		r[i] = rune(v[i])

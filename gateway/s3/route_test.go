@@ -115,6 +115,10 @@ func TestCheckHeaders(t *testing.T) {
 		status      int
 	}{
 		{"X-Amz-Acl", "private", "", 0},
+		{"X-Amz-Acl", "bucket-owner-full-control", "", 0}, // the bucket's owner is who writes, and has it
+		{"X-Amz-Acl", "bucket-owner-read", "", 0},
+		{"X-Amz-Optional-Object-Attributes", "RestoreStatus", "", 0},
+		{"X-Amz-Optional-Object-Attributes", "RestoreStatus,Colour", CodeInvalidArgument, 400},
 		{"X-Amz-Acl", "public-read", CodeNotImplemented, 501},
 		{"X-Amz-Acl", "nonsense", CodeInvalidArgument, 400},
 		{"X-Amz-Storage-Class", "STANDARD", "", 0},

@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"io"
 	"strings"
 )
@@ -31,6 +32,7 @@ func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
 	}
 	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(body))}
 	x.d.Strict = true
+	x.d.CharsetReader = asciiOnly
 	start, err := x.prolog()
 	if err != nil {
 		return err
@@ -42,6 +44,14 @@ func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
 		return err
 	}
 	return x.epilog()
+}
+
+// asciiOnly reads bodies that are declared as ASCII, which is UTF-8 too: some XML writers declare it unasked.
+func asciiOnly(charset string, r io.Reader) (io.Reader, error) {
+	if strings.EqualFold(charset, "us-ascii") || strings.EqualFold(charset, "ascii") {
+		return r, nil
+	}
+	return nil, errors.New("unknown charset")
 }
 
 // prolog reads up to the root element.
