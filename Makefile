@@ -30,6 +30,7 @@ fmt:
 
 vet:
 	$(GO) vet $(PKGS)
+	$(GO) vet -tags faults ./internal/vfs
 
 staticcheck:
 	$(GO) tool staticcheck $(PKGS)

@@ -52,6 +52,8 @@ type faultRun struct {
 	stutters sync.WaitGroup
 	calm     context.CancelFunc // ends the stutters
 	load     *faultLoad
+	it       *harness.Node // whose clock or disk was changed last
+	blobs    uint64        // at the step of that name
 }
 
 func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
@@ -60,7 +62,7 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 		uploads: map[string]*openUpload{},
 		silent:  map[*s3.Client]time.Time{},
 	}
-	p.Args = append(p.Args, faultArgs...)
+	p.Args = append(slices.Clone(faultArgs), p.Args...)
 	r.f = harness.StartFleet(t, p)
 	for _, g := range r.f.Gateways() {
 		r.clients[g] = g.AWS()
@@ -99,7 +101,7 @@ func (r *faultRun) heard(c *s3.Client, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.silent, c)
-	if st, _ := status(err); err != nil && st == 0 {
+	if st, code := status(err); err != nil && (st == 0 || code == codeSkewed) {
 		r.silent[c] = time.Now()
 	}
 }
@@ -117,7 +119,7 @@ func (r *faultRun) again(ctx context.Context, at *harness.Node, do func(context.
 		err := do(attempt, c)
 		done()
 		r.heard(c, err)
-		if st, _ := status(err); err == nil || st >= 400 && st < 500 {
+		if st, code := status(err); err == nil || st >= 400 && st < 500 && code != codeSkewed {
 			return err
 		}
 		select {

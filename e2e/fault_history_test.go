@@ -18,13 +18,14 @@ import (
 var (
 	faultHistories = flag.Int("fault.histories", 2, "how many histories of a cluster under faults are recorded and checked")
 	faultDuration  = flag.Duration("fault.duration", 4*time.Second, "how long each history is")
+	faultMachines  = flag.Bool("fault.machines", false, "in histories wall clocks jump and disks are slow, too: with the binary of the fault suite")
 	faultSeed      = flag.Uint64("fault.seed", 0, "seed of the first history; 0: a random one")
 )
 
 // TestClusterLinearizable: clients of three gateways read, write, compare and swap, delete, copy, list and send batches while nodes
-// are killed, frozen and cut off, one way or both; what they saw could have come from one atomic store (I2 to I5, I13, I14).
+// are killed, frozen and cut off, one way or both, and with -fault.machines their clocks jump and their disks are slow; what they saw could have come from one atomic store (I2 to I5, I13, I14).
 func TestClusterLinearizable(t *testing.T) {
-	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: faultArgs})
+	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: faultArgs, Faults: *faultMachines})
 	seed := *faultSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -56,7 +57,7 @@ func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.We
 	gateways := f.Gateways()
 	for i := range linearizableClients {
 		n := gateways[i%len(gateways)]
-		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, surprise: t.Errorf})
+		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, clocks: *faultMachines, surprise: t.Errorf})
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), *faultDuration)
 	defer cancel()
@@ -168,7 +169,11 @@ func (n *nemesis) fault() (name string, undo func()) {
 			}
 		}
 	}
-	switch n.rng.IntN(10) {
+	kinds := 10
+	if *faultMachines {
+		kinds = 14
+	}
+	switch n.rng.IntN(kinds) {
 	case 0, 1:
 		x.Kill()
 		return "kill " + x.Name, launch(x)
@@ -190,11 +195,34 @@ func (n *nemesis) fault() (name string, undo func()) {
 	case 8:
 		n.f.Net.Between(x.Name, y.Name, harness.Fault{Cut: true})
 		return "cut " + x.Name + " " + y.Name, n.f.Net.Heal
-	}
-	for _, name := range n.f.Names() {
-		if name != x.Name {
-			n.f.Net.Set(name, x.Name, harness.Fault{Cut: true})
+	case 9:
+		for _, name := range n.f.Names() {
+			if name != x.Name {
+				n.f.Net.Set(name, x.Name, harness.Fault{Cut: true})
+			}
 		}
+		return x.Name + " hears no one", n.f.Net.Heal
 	}
-	return x.Name + " hears no one", n.f.Net.Heal
+	return n.machine(x)
+}
+
+// machine is a fault of a clock or a disk.
+func (n *nemesis) machine(x *harness.Node) (name string, undo func()) {
+	jumps := []time.Duration{72 * time.Hour, -72 * time.Hour, 20 * time.Minute, -20 * time.Minute, 5 * time.Minute}
+	switch jump := jumps[n.rng.IntN(len(jumps))]; n.rng.IntN(4) {
+	case 0, 1:
+		x.SetClock(jump)
+		return fmt.Sprintf("clock of %s by %v", x.Name, jump), func() { x.SetClock(0) }
+	case 2:
+		all := n.f.Coordinators()
+		set := func(d time.Duration) {
+			for _, x := range all {
+				x.SetClock(d)
+			}
+		}
+		set(jump)
+		return fmt.Sprintf("all clocks by %v", jump), func() { set(0) }
+	}
+	x.SetDisk("/", "sync", 50*time.Millisecond, 500*time.Millisecond)
+	return "slow disk of " + x.Name, func() { x.SetDisk("", "", 0, 0) }
 }

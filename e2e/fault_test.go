@@ -48,6 +48,17 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	join NODE                     a further volume; spread lets it have shards; drain NODE begins to empty one;
 //	                              moved waits until all moves are done, within 90 s
 //	log NODE TEXT                 it has logged that, within 20 s
+//
+// After the word faults in the first step nodes run the binary of the fault suite (see harness.FaultBinary), and there are also
+//
+//	clock NODE OFFSET             its wall clock is so far from the true one from now on, as +72h or 0s
+//	disk NODE PART KINDS LEAST MOST   operations on paths with PART wait so long (see package vfs, faults.go); disk NODE well
+//	it                            a NODE: the one of the last clock or disk step
+//	skewed NODE                   that gateway refuses signatures as too far from its time
+//	blobs                         counts the blobs on all volumes; kept DURATION: none of them go for that long; collected: some do, within 60 s
+//	reads N DURATION              of N objects read one after the other nine tenths are read within that time each
+//	exits NODE                    the process ends by itself, within 20 s
+//	end load p99 DURATION         99 of 100 operations were answered within that time
 func TestFaults(t *testing.T) {
 	files, err := filepath.Glob("testdata/faults/*.txt")
 	require.NoError(t, err)
@@ -119,7 +130,11 @@ func planOf(t *testing.T, words []string) (p harness.Plan) {
 			disks[d[1]] = mountSmall(t, int64(mib)<<20)
 			continue
 		}
-		if w == "short" {
+		switch w {
+		case "short":
+			continue
+		case "faults":
+			p.Faults = true
 			continue
 		}
 		n, err := strconv.Atoi(w[1:])
@@ -150,6 +165,8 @@ func (r *faultRun) targets(word string) ([]*harness.Node, error) {
 			all = append(all, r.f.Nodes[name])
 		}
 		return all, nil
+	case "it":
+		return []*harness.Node{r.it}, nil
 	case "leader":
 		return []*harness.Node{r.f.Leader()}, nil
 	case "follower", "followers":

@@ -76,6 +76,15 @@ func init() {
 		"stutter": func(r *faultRun, args []string) error { return r.each(args, r.stutter) },
 		"whole":   (*faultRun).whole,
 		"log":     (*faultRun).logged,
+
+		"clock":     (*faultRun).setClock,
+		"disk":      (*faultRun).setDisk,
+		"skewed":    (*faultRun).skewed,
+		"blobs":     (*faultRun).countBlobs,
+		"kept":      (*faultRun).kept,
+		"collected": (*faultRun).collected,
+		"reads":     (*faultRun).quickReads,
+		"exits":     (*faultRun).exits,
 	}
 }
 
@@ -410,9 +419,9 @@ type faultLoad struct {
 	wg     sync.WaitGroup
 	done   atomic.Int64
 
-	mu      sync.Mutex // guards what follows
-	failed  []error
-	longest time.Duration
+	mu     sync.Mutex // guards what follows
+	failed []error
+	took   []time.Duration
 }
 
 func (r *faultRun) beginLoad(args []string) error {
@@ -458,19 +467,25 @@ func (l *faultLoad) one(r *faultRun, own *[]string) {
 	l.done.Add(1)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.longest = max(l.longest, took)
+	l.took = append(l.took, took)
 	if err != nil {
 		l.failed = append(l.failed, err)
 		l.cancel()
 	}
 }
 
-func (r *faultRun) endLoad([]string) error {
+// endLoad may name the time within which 99 of 100 operations were answered.
+func (r *faultRun) endLoad(args []string) error {
 	r.load.cancel()
 	r.load.wg.Wait()
-	r.t.Logf("    %d operations, the longest took %v", r.load.done.Load(), r.load.longest)
 	if r.load.done.Load() == 0 {
 		return errors.New("no operation was done")
+	}
+	r.t.Logf("    %s", distribution(r.load.took))
+	if len(args) == 3 && args[1] == "p99" {
+		if err := shareWithin(r.load.took, 0.99, args[2]); err != nil {
+			return err
+		}
 	}
 	return errors.Join(r.load.failed...)
 }

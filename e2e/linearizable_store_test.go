@@ -31,6 +31,8 @@ type s3Store struct {
 	http   *http.Client
 	rest   string // URL
 	bucket string
+	// clocks says that a gateway's clock may be wrong: it refuses signatures then, before it does anything.
+	clocks bool
 	// surprise is told of answers that no request of ours deserves.
 	surprise func(format string, args ...any)
 }
@@ -54,6 +56,8 @@ func (s *s3Store) judge(what string, st int, code string, err error) error {
 	case st == http.StatusNotFound && (code == "NoSuchKey" || code == "NotFound"):
 		return fmt.Errorf("%w: %w", hist.ErrAbsent, err)
 	case st == http.StatusConflict && code == "ConditionalRequestConflict":
+		return fmt.Errorf("%w: %w", hist.ErrRefused, err)
+	case s.clocks && st == http.StatusForbidden && (code == codeSkewed || code == "Forbidden"): // a HEAD's answer has no code
 		return fmt.Errorf("%w: %w", hist.ErrRefused, err)
 	case st >= 400 && st < 500:
 		s.surprise("%s: %d %s: %v", what, st, code, err)

@@ -17,6 +17,7 @@ type Plan struct {
 	Volumes      int // v1, v2, ...
 	Gateways     int // g1, g2, ...
 	Args         []string
+	Faults       bool // all run the binary of the fault suite
 	// Change is asked before a node is made what is special about it.
 	Change func(name string, o *Options)
 }
@@ -89,7 +90,7 @@ func (f *Fleet) addJoining(name, roles string) *Node {
 
 func (f *Fleet) add(name string, args ...string) *Node {
 	args = append([]string{"--node", name, "--ballast.size", "1MiB", "--shutdown-timeout", "5s"}, args...)
-	o := Options{Env: map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret}, Args: append(args, f.plan.Args...)}
+	o := Options{Env: map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret}, Args: append(args, f.plan.Args...), Faults: f.plan.Faults}
 	if f.plan.Change != nil {
 		f.plan.Change(name, &o)
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	Env  map[string]string // further environment
 	TLS  bool              // S3 and REST over TLS with a certificate made for the test
 	Data string            // data directory; empty: a temporary one
+	// Faults runs the binary of the fault suite: see SetClock and SetDisk.
+	Faults bool
 	// Wrap starts the command by other means, for example inside a cgroup: it gets the command before Start.
 	Wrap func(*exec.Cmd)
 }
@@ -105,8 +107,17 @@ func (n *Node) Launch() error {
 	if n.parts != nil {
 		return n.launchParts()
 	}
-	cmd := exec.Command(Binary(n.t), n.args...)
+	binary, faults := Binary, []string(nil)
+	if n.opts.Faults {
+		var err error
+		if faults, err = n.prepareFaults(); err != nil {
+			return err
+		}
+		binary = FaultBinary
+	}
+	cmd := exec.Command(binary(n.t), n.args...)
 	cmd.Env = append(os.Environ(), "MINIKV_ROOT_USER="+RootUser, "MINIKV_ROOT_PASSWORD="+RootPassword)
+	cmd.Env = append(cmd.Env, faults...)
 	for k, v := range n.opts.Env {
 		cmd.Env = append(cmd.Env, k+"="+v)
 	}
@@ -342,7 +353,9 @@ func Binary(t testing.TB) string {
 
 // Cleanup removes what Binary built; for TestMain.
 func Cleanup() {
-	if build.path != "" {
-		_ = os.RemoveAll(filepath.Dir(build.path))
+	for _, path := range []string{build.path, faultBuild.path} {
+		if path != "" {
+			_ = os.RemoveAll(filepath.Dir(path))
+		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // OS is the operating system's file system. It is Pebble's default body with OpenFile added.
-func OS() FS { return osFS{pvfs.Default} }
+func OS() FS { return disturbed(osFS{pvfs.Default}) }
 
 type osFS struct{ FS }
 
