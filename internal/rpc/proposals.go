@@ -51,6 +51,11 @@ func (c *CoordinatorClient) proposeShared(ctx context.Context, p *sharedProposal
 	if c.proposals.enter(p) {
 		return c.leadProposals(ctx, p)
 	}
+	return c.awaitProposal(ctx, p)
+}
+
+// awaitProposal waits until p is told to lead, or what became of it.
+func (c *CoordinatorClient) awaitProposal(ctx context.Context, p *sharedProposal) (*metapb.Result, error) {
 	select {
 	case w := <-p.told:
 		switch w {
@@ -78,7 +83,7 @@ func (c *CoordinatorClient) leadProposals(ctx context.Context, p *sharedProposal
 		return nil, errs.WrapKind(opOf(methodPropSome), errs.NotProposed, err)
 	}
 	bytes := p.bytes
-	others := c.proposals.take(proposalsMax-1, func(o *sharedProposal) bool {
+	others := c.proposals.take(&p.waiter, proposalsMax-1, func(o *sharedProposal) bool {
 		if bytes+o.bytes > proposalsBytesMax {
 			return false
 		}
@@ -89,28 +94,23 @@ func (c *CoordinatorClient) leadProposals(ctx context.Context, p *sharedProposal
 		defer c.proposals.ended()
 		return c.proposeAlone(ctx, p.cmd)
 	}
-	all := append([]*sharedProposal{p}, others...)
+	call, end := p.with.begin(ctx)
+	go c.callProposals(call, end, append([]*sharedProposal{p}, others...))
+	return c.awaitProposal(ctx, p)
+}
+
+// callProposals makes a call for all and tells them what became of it. It ends with the call, at latest when the last of them has gone.
+func (c *CoordinatorClient) callProposals(ctx context.Context, end context.CancelFunc, all []*sharedProposal) {
 	results, w, err := c.proposeSome(ctx, all)
+	end()
 	c.proposals.ended()
-	said := func(i int) word {
-		o := all[i]
-		if o.err = err; w != wordDecided {
-			return w
+	for i, o := range all {
+		told := w
+		if o.err = err; w == wordDecided {
+			o.result, told, o.err = outcomeOf(results[i])
 		}
-		var told word
-		o.result, told, o.err = outcomeOf(results[i])
-		return told
+		o.told <- told
 	}
-	for i, o := range others {
-		o.told <- said(i + 1)
-	}
-	switch said(0) {
-	case wordDecided:
-		return p.result, nil
-	case wordFailed:
-		return nil, p.err
-	}
-	return c.proposeAlone(ctx, p.cmd)
 }
 
 // proposeSome asks the leader once, and says what became of the commands: all but wordDecided is said of each of them.
@@ -123,8 +123,7 @@ func (c *CoordinatorClient) proposeSome(ctx context.Context, all []*sharedPropos
 	for i, p := range all {
 		req.Commands[i] = p.cmd
 	}
-	// One who goes away must not put the others in doubt.
-	attempt, cancel := c.find.attempt(context.WithoutCancel(ctx), addr, c.cfg.AttemptMax)
+	attempt, cancel := c.find.attempt(ctx, addr, c.cfg.AttemptMax)
 	defer cancel()
 	var reply coordpb.ProposeSomeReply
 	r, sent, err := c.once(attempt, addr, methodPropSome, req, &reply)

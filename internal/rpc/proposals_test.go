@@ -152,7 +152,11 @@ func TestWhoLeadsASharedProposalGoesAway(t *testing.T) {
 	<-inCall
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	wg.Go(func() { ask(ctx, 2) })
+	second := make(chan error, 1)
+	go func() {
+		_, err := p.c.Propose(ctx, &metapb.Command{Session: []byte("s"), Sequence: 2})
+		second <- err
+	}()
 	queued(1)
 	for i := range uint64(10) {
 		wg.Go(func() { ask(context.Background(), 3+i) })
@@ -164,6 +168,7 @@ func TestWhoLeadsASharedProposalGoesAway(t *testing.T) {
 		<-inCall
 	}
 	cancel()
+	require.Equal(t, errs.IndeterminateResult, errs.KindOf(<-second), "at once")
 	close(p.gate)
 	wg.Wait()
 	require.EqualValues(t, 12, p.m.proposed.Load(), "each was proposed once")

@@ -41,6 +41,11 @@ func (c *CoordinatorClient) readShared(ctx context.Context, q *metapb.Query) (*m
 	if c.reads.enter(r) {
 		return c.leadReads(ctx, r)
 	}
+	return c.awaitRead(ctx, r)
+}
+
+// awaitRead waits until r is told to lead, or that it was answered.
+func (c *CoordinatorClient) awaitRead(ctx context.Context, r *sharedRead) (*metapb.Answer, error) {
 	select {
 	case w := <-r.told:
 		switch w {
@@ -49,7 +54,7 @@ func (c *CoordinatorClient) readShared(ctx context.Context, q *metapb.Query) (*m
 		case wordAnswered:
 			return r.answer, nil
 		}
-		return c.readAlone(ctx, q)
+		return c.readAlone(ctx, r.q)
 	case <-ctx.Done():
 		c.reads.leave(r)
 		return nil, errs.Wrap(opOf(methodReadSome), ctx.Err())
@@ -62,37 +67,40 @@ func (c *CoordinatorClient) leadReads(ctx context.Context, r *sharedRead) (*meta
 		c.reads.ended()
 		return nil, errs.Wrap(opOf(methodReadSome), err)
 	}
-	others := c.reads.take(readsMax-1, func(*sharedRead) bool { return true })
+	others := c.reads.take(&r.waiter, readsMax-1, func(*sharedRead) bool { return true })
 	if len(others) == 0 {
 		defer c.reads.ended()
 		return c.readAlone(ctx, r.q)
 	}
-	answers, err := c.readSome(ctx, r, others)
+	call, end := r.with.begin(ctx)
+	go c.callReads(call, end, append([]*sharedRead{r}, others...))
+	return c.awaitRead(ctx, r)
+}
+
+// callReads makes a call for all and tells them what became of it. It ends with the call, at latest when the last of them has gone.
+func (c *CoordinatorClient) callReads(ctx context.Context, end context.CancelFunc, all []*sharedRead) {
+	answers, err := c.readSome(ctx, all)
+	end()
 	c.reads.ended()
-	for i, o := range others {
+	for i, o := range all {
 		if err != nil {
 			o.told <- wordReadAlone
 			continue
 		}
-		o.answer = answers[i+1]
+		o.answer = answers[i]
 		o.told <- wordAnswered
 	}
-	if err != nil {
-		return c.readAlone(ctx, r.q)
-	}
-	return answers[0], nil
 }
 
 // readSome asks the leader once.
-func (c *CoordinatorClient) readSome(ctx context.Context, r *sharedRead, others []*sharedRead) ([]*metapb.Answer, error) {
+func (c *CoordinatorClient) readSome(ctx context.Context, all []*sharedRead) ([]*metapb.Answer, error) {
 	addr, err := c.find.leader(ctx)
 	if err != nil {
 		return nil, err
 	}
-	req := &coordpb.ReadSomeRequest{Queries: make([]*metapb.Query, 1, 1+len(others))}
-	req.Queries[0] = r.q
-	for _, o := range others {
-		req.Queries = append(req.Queries, o.q)
+	req := &coordpb.ReadSomeRequest{Queries: make([]*metapb.Query, len(all))}
+	for i, r := range all {
+		req.Queries[i] = r.q
 	}
 	attempt, cancel := c.find.attempt(ctx, addr, c.cfg.AttemptMax)
 	defer cancel()

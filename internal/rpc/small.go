@@ -40,13 +40,18 @@ func (c *VolumeClient) prepareShared(ctx context.Context, h frameHeader, data []
 	if c.small.enter(b) {
 		return c.leadSmall(ctx, b)
 	}
+	return c.awaitSmall(ctx, b)
+}
+
+// awaitSmall waits until b is told to lead, or what became of it.
+func (c *VolumeClient) awaitSmall(ctx context.Context, b *smallBlob) (bool, error) {
 	select {
 	case w := <-b.told:
 		switch w {
 		case wordLead:
 			return c.leadSmall(ctx, b)
 		case wordAlone:
-			return c.prepareAlone(ctx, h, data)
+			return c.prepareAlone(ctx, b.h, b.data)
 		}
 		return w == wordDurable, nil
 	case <-ctx.Done():
@@ -64,7 +69,7 @@ func (c *VolumeClient) leadSmall(ctx context.Context, b *smallBlob) (bool, error
 		return false, errs.Wrap(opOf(methodSmall)+" "+c.peer.addr, err)
 	}
 	bytes := int(b.h.total) + frameHeaderLen
-	others := c.small.take(smallBlobsMax-1, func(o *smallBlob) bool {
+	others := c.small.take(&b.waiter, smallBlobsMax-1, func(o *smallBlob) bool {
 		more := int(o.h.total) + frameHeaderLen
 		if bytes+more > smallBytesMax {
 			return false
@@ -77,13 +82,24 @@ func (c *VolumeClient) leadSmall(ctx context.Context, b *smallBlob) (bool, error
 		defer c.small.ended()
 		return c.prepareAlone(ctx, b.h, b.data)
 	}
+	all := append([]*smallBlob{b}, others...)
 	f := outFrame{buffers.Get(bytes)}
-	at := (*f.buf)[b.putTo(*f.buf):]
-	for _, o := range others {
+	at := *f.buf
+	for i, o := range all {
 		at = at[o.putTo(at):]
-		o.copying.Done()
+		if i > 0 {
+			o.copying.Done()
+		}
 	}
+	call, end := b.with.begin(ctx)
+	go c.callSmall(call, end, all, f)
+	return c.awaitSmall(ctx, b)
+}
+
+// callSmall makes a call for all and tells them what became of it. It ends with the call, at latest when the last of them has gone.
+func (c *VolumeClient) callSmall(ctx context.Context, end context.CancelFunc, all []*smallBlob, f outFrame) {
 	durable, err := c.prepareSmall(ctx, f)
+	end()
 	c.small.ended()
 	w := wordWritten
 	switch {
@@ -92,13 +108,9 @@ func (c *VolumeClient) leadSmall(ctx context.Context, b *smallBlob) (bool, error
 	case durable:
 		w = wordDurable
 	}
-	for _, o := range others {
+	for _, o := range all {
 		o.told <- w
 	}
-	if err != nil {
-		return c.prepareAlone(ctx, b.h, b.data)
-	}
-	return durable, nil
 }
 
 // putTo writes the blob's frame to the front of dst and gives its length.
