@@ -56,8 +56,10 @@ var clusterSettings = []*setting{
 		set: to(func(c *Config) *bool { return &c.ClusterPlaintext }, parseBool)},
 	{key: "cluster-tls", def: "", group: groupCluster, usage: "folder with ca.crt, NODE.crt and NODE.key for TLS between nodes (see minikv cert)", allowed: "a path",
 		set: to(func(c *Config) *string { return &c.ClusterTLS }, anyText)},
-	{key: "replication", def: "3", group: groupCluster, usage: "replicas of each blob, each on a volume of its own; fixed when the cluster is founded", allowed: "a number from 1 to 7",
+	{key: "replication", def: "3", group: groupCluster, usage: "replicas of each blob, each on a volume of its own, when the cluster is founded; later: minikv pool set-replication", allowed: "a number from 1 to 7",
 		set: to(func(c *Config) *int { return &c.Replication }, intIn(1, 7))},
+	{key: "volume-weight", def: "auto", group: groupCluster, usage: "share of the shards that the volume asks for when it joins, beside the capacities or weights of others; 0: none; later: minikv node set-weight", allowed: "auto (its capacity), a number, or a size such as 4TiB, up to 2^60",
+		set: to(func(c *Config) **uint64 { return &c.VolumeWeight }, ParseWeight)},
 	{key: "repair.rate", def: "64MiB", group: groupCluster, usage: "bytes per second that missing replicas are copied with, in the whole cluster; 0: as fast as it goes", allowed: "a size from 0 to 1TiB",
 		set: to(func(c *Config) *int64 { return &c.RepairRate }, sizeIn(0, 1<<40, false))},
 	{key: "compare.interval", def: "1h", group: groupCluster, usage: "time between two comparisons of what all replicas hold", allowed: "a duration from 1s to 720h",
@@ -206,6 +208,19 @@ func parseReachableOrNone(s string) (string, error) {
 		return "", nil
 	}
 	return s, checkReachable(s)
+}
+
+// ParseWeight reads a volume's weight: auto, which is nil, a number, or a size.
+func ParseWeight(s string) (*uint64, error) {
+	if s == "auto" {
+		return nil, nil
+	}
+	n, err := ParseSize(s)
+	if err != nil || n < 0 || n > 1<<60 {
+		return nil, errValue
+	}
+	w := uint64(n)
+	return &w, nil
 }
 
 func parseZone(s string) (string, error) { return printable(63)(s) }

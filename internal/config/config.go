@@ -54,6 +54,7 @@ type Config struct {
 	ClusterPlaintext bool
 	ClusterTLS       string // folder
 	Replication      int
+	VolumeWeight     *uint64       // nil: by capacity
 	ClusterVolumes   int           // 0: as many as the founding nodes
 	DownAfter        time.Duration // silence of a volume
 	OutAfter         time.Duration

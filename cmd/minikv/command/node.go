@@ -15,7 +15,7 @@ import (
 
 func newNode(e *env) *cobra.Command {
 	c := &cobra.Command{
-		Use: "node", Short: "List, drain and remove nodes",
+		Use: "node", Short: "List, weigh, drain and remove nodes",
 		Long: "Volumes register themselves when a node starts with --cluster or --join; what is done with them afterwards is decided here. NODE is\n" +
 			"the name of a node, for all of its volumes, or the number of one volume. Only root may.",
 		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -23,7 +23,8 @@ func newNode(e *env) *cobra.Command {
 	c.AddCommand(
 		nodeCommand(e, "list", "List volumes with their nodes, states and usage",
 			"List volumes with their nodes, states and usage. JOINING: shards that are being copied to the volume; KEPT: shards that have moved off\n"+
-				"it, whose bytes it still has for readers; MISSING: replicas that are to be made on it; WEIGHT: its share of all shards.", func(ctx context.Context, cl *client.Client, _ *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+				"it, whose bytes it still has for readers; MISSING: replicas that are to be made on it; WEIGHT: its share of all shards, with its weight\n"+
+				"where that is not its capacity.", func(ctx context.Context, cl *client.Client, _ *ops.NodeRequest) (*ops.NodeListAnswer, error) {
 				return ops.Call(ctx, cl, ops.NodeList, &ops.None{}, nil)
 			}),
 		nodeCommand(e, "add NODE", "Take a node that was drained, lost or removed in again",
@@ -35,7 +36,31 @@ func newNode(e *env) *cobra.Command {
 			"Forget the volumes of a node for good: they are refused when they come back. It is refused while they hold shards, or the only good copies\n"+
 				"of blobs. With --force shards are copied from other replicas, and blobs that only this node has are named and lost; that is refused\n"+
 				"when a shard would be left without a living quorum.", nodeChange(ops.NodeRemove)),
+		nodeWeight(e),
 	)
+	return c
+}
+
+// nodeWeight changes shares.
+func nodeWeight(e *env) *cobra.Command {
+	var weight *uint64
+	c := nodeCommand(e, "set-weight NODE WEIGHT", "Change a node's share of the shards",
+		"Change what share of the shards the volumes of a node are to have. WEIGHT stands beside the weights of other volumes, which are their\n"+
+			"capacities in bytes unless they were set: a number, a size such as 4TiB, or auto for the capacity. It moves nothing by itself: new\n"+
+			"places follow it, and minikv rebalance start moves what is there. With 0 the node keeps its shards and gets no others, and rebalance\n"+
+			"start takes away what it has; it goes on being in, unlike one that is drained, whose shards move off at once.",
+		func(ctx context.Context, cl *client.Client, r *ops.NodeRequest) (*ops.NodeListAnswer, error) {
+			return ops.Call(ctx, cl, ops.NodeWeight, &ops.NodeWeightRequest{Node: r.Node, Weight: weight}, nil)
+		})
+	c.Args = func(_ *cobra.Command, args []string) (err error) {
+		if len(args) != 2 || args[0] == "" {
+			return usagef("minikv node set-weight takes a node and a weight; see minikv node set-weight --help")
+		}
+		if weight, err = config.ParseWeight(args[1]); err != nil {
+			return usagef("%q is not a weight; allowed: auto, a number, or a size such as 4TiB, up to 2^60", args[1])
+		}
+		return nil
+	}
 	return c
 }
 
@@ -93,7 +118,7 @@ func printNodes(e *env, a *ops.NodeListAnswer) error {
 		}
 		rows = append(rows, []string{
 			number(v.Volume), v.Node, orDash(v.Zone), v.State, health, fmt.Sprint(v.Shards), fmt.Sprint(v.Joining), fmt.Sprint(v.Kept),
-			fmt.Sprintf("%.1f%%", 100*v.Weight), number(v.Blobs), bytesText(v.Used), bytesText(v.Free), number(v.Missing), orDash(v.Address),
+			weightText(&v), number(v.Blobs), bytesText(v.Used), bytesText(v.Free), number(v.Missing), orDash(v.Address),
 		})
 	}
 	if err := table(e.out, "VOLUME NODE ZONE STATE HEALTH SHARDS JOINING KEPT WEIGHT BLOBS USED FREE MISSING ADDRESS", rows); err != nil {
@@ -105,6 +130,18 @@ func printNodes(e *env, a *ops.NodeListAnswer) error {
 		}
 	}
 	return nil
+}
+
+// weightText is a volume's share, and what it was set to.
+func weightText(v *ops.NodeVolume) string {
+	share := fmt.Sprintf("%.1f%%", 100*v.Weight)
+	if v.WeightSet == nil {
+		return share
+	}
+	if w := *v.WeightSet; w >= 1<<20 {
+		return share + " (" + bytesText(w) + ")"
+	}
+	return share + " (" + number(*v.WeightSet) + ")"
 }
 
 func newRebalance(e *env) *cobra.Command {

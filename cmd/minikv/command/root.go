@@ -86,6 +86,7 @@ func newRoot(e *env) *cobra.Command {
 		newServe(e), newPut(e), newGet(e), newDelete(e), newRange(e), newBatch(e),
 		newStatus(e),
 		newNode(e),
+		newPool(e),
 		newRebalance(e),
 		newRaft(e),
 		newVerify(e), newRepair(e), newCompact(e),

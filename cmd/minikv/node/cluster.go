@@ -209,6 +209,7 @@ func (c *cluster) openCoordinator(ctx context.Context, dir *datadir.Dir, log *za
 	}
 	cc.DownAfter, cc.OutAfter = c.cfg.DownAfter, c.cfg.OutAfter
 	cc.Blobs, cc.Moves, cc.Care, cc.RepairRate, cc.CompareEvery = c, c, c.care(), orNone(c.cfg.RepairRate), c.cfg.CompareInterval
+	cc.LevelOf = c.levelOf
 	cc.Raft.Transport = raftnet.Opener(c.raftL, raftnet.Config{
 		Security: c.security, Advertise: raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), Log: log.Named("raft"),
 	})
@@ -369,7 +370,7 @@ func (c *cluster) Close() error {
 
 // handlers are those of the operations of internal/ops; each topic gives its own.
 func (c *cluster) handlers() ops.Table {
-	all := slices.Concat(statusOps(c, c.cfg), nodeOps(c.coord, c), repairOps(c.coord, c.care()))
+	all := slices.Concat(statusOps(c, c.cfg), nodeOps(c.coord, c), poolOps(c.coord), repairOps(c.coord, c.care()))
 	if c.coord != nil {
 		all = append(all, raftGroup{c.coord, c.cfg, c.remote.StatusOf}.handlers()...)
 		all = append(all, backupOps(c.coord)...)

@@ -11,8 +11,10 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/coordinator/consensus"
+	"minikv/coordinator/meta"
 	"minikv/internal/buildinfo"
 	"minikv/internal/config"
+	"minikv/internal/errs"
 	"minikv/internal/rpc/raftnet"
 	"minikv/proto/coordpb"
 )
@@ -83,6 +85,7 @@ func (c *cluster) coordinatorReply() *coordpb.StatusReply {
 		SnapshotIndex: st.SnapshotIndex, StorageFull: st.StorageFull, Version: version,
 		Cluster: hex.EncodeToString(c.coord.ClusterID()), RaftAddress: c.raftAddr, Waiting: st.Waiting,
 		ProposalsQueued: st.Queued, ProposalsInFlight: st.InFlight, ProposalsUnknown: st.Unknown,
+		Level: meta.Level,
 	}
 	if !r.Formed {
 		r.Servers = []*coordpb.Server{{Incarnation: st.ID, Address: c.rpcAddr, RaftAddress: c.raftAddr}}
@@ -184,6 +187,21 @@ func (c *cluster) caughtUp(m consensus.Member) bool {
 	defer cancel()
 	s, err := c.remote.StatusOf(ctx, addr)
 	return err == nil && s.Incarnation == m.ID && s.AppliedIndex+caughtUpWithin >= commit
+}
+
+// levelOf asks another coordinator for the highest command level that its program knows.
+func (c *cluster) levelOf(ctx context.Context, m consensus.Member) (uint32, error) {
+	addr, _, err := raftnet.SplitAddress(m.Address)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, statusMax)
+	defer cancel()
+	s, err := c.remote.StatusOf(ctx, addr)
+	if err == nil && s.Incarnation != m.ID {
+		err = errs.E("node.level", errs.Unavailable, "another coordinator is there now")
+	}
+	return s.GetLevel(), err
 }
 
 // coordinatorsNow asks all coordinators how they are; those that do not answer are left out.

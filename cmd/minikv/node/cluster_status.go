@@ -42,7 +42,7 @@ func (c *cluster) nodeVolume() *coordpb.NodeVolume {
 	return &coordpb.NodeVolume{
 		DiskTotal:   disk.TotalBytes,
 		Incarnation: id[:], Number: c.number.Load(), Address: c.rpcAddr, DiskFree: uint64(st.FreeBytes), Used: uint64(st.SegmentBytes),
-		Blobs: uint64(st.Blobs), Full: st.Full,
+		Blobs: uint64(st.Blobs), Full: st.Full, Weight: c.cfg.VolumeWeight,
 	}
 }
 

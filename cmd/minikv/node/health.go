@@ -113,8 +113,11 @@ func judgeShards(a *ops.StatusAnswer, l *metapb.Layout, worse func(ops.Health, s
 	for _, v := range a.Volumes {
 		up[v.Number], roomy[v.Number] = v.Up, v.Up && !v.Full
 	}
-	unread, unwritten := 0, 0
+	unread, unwritten, few := 0, 0, 0
 	for _, s := range l.GetShards() {
+		if len(s.Members) < int(a.Replicas) {
+			few++
+		}
 		readable, writable := false, 0
 		for _, m := range s.Members {
 			readable = readable || up[m]
@@ -134,6 +137,9 @@ func judgeShards(a *ops.StatusAnswer, l *metapb.Layout, worse func(ops.Health, s
 	}
 	if unread > 0 {
 		worse(ops.Unavailable, "%d of %d shards have no volume that answers: their objects cannot be read", unread, len(l.GetShards()))
+	}
+	if few > 0 {
+		worse(ops.Degraded, "%d of %d shards have fewer than %d replicas yet (minikv pool list)", few, len(l.GetShards()), a.Replicas)
 	}
 	if unwritten == 0 {
 		return

@@ -44,6 +44,12 @@ func nodeOps(coord *coordinator.Coordinator, v viewer) []ops.Handler {
 		ops.NodeAdd.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.AddNode(ctx, r.Node) })),
 		ops.NodeDrain.Handle(change(func(ctx context.Context, r *ops.NodeRequest) error { return coord.DrainNode(ctx, r.Node) })),
 		ops.NodeRemove.Handle(n.remove),
+		ops.NodeWeight.Handle(func(ctx context.Context, r *ops.NodeWeightRequest, _ ops.Progress) (*ops.NodeListAnswer, error) {
+			if err := coord.SetWeight(ctx, r.Node, r.Weight); err != nil {
+				return nil, err
+			}
+			return n.list(ctx)
+		}),
 		ops.RebalanceStatus.Handle(set(&metapb.SetRebalance{})),
 		ops.RebalanceStart.Handle(set(&metapb.SetRebalance{Running: proto.Bool(true), Paused: proto.Bool(false)})),
 		ops.RebalancePause.Handle(set(&metapb.SetRebalance{Paused: proto.Bool(true)})),
@@ -92,6 +98,7 @@ func (n nodeOperator) list(ctx context.Context) (*ops.NodeListAnswer, error) {
 			Volume: v.Row.Number, ID: hex.EncodeToString(v.Row.Id), Node: cmp.Or(v.Row.Node, alone), Zone: v.Row.Zone, Address: v.Row.Address,
 			State: meta.VolumeStateText(v.Row.State), Health: string(v.Health), SilentMs: v.Silent.Milliseconds(), Shards: v.Shards,
 			Joining: v.Joining, Kept: v.Kept, Capacity: v.Row.Capacity, Missing: v.Missing,
+			WeightSet: v.Row.Weight,
 		}
 		if v.Row.State == meta.VolumeIn && total > 0 {
 			x.Weight = rebalance.VolumeOf(v.Row).Weight / total

@@ -165,6 +165,7 @@ func (s *storage) operations() ops.Caller {
 		statusOps(s, s.cfg),
 		raftGroup{coord: s.coord, cfg: s.cfg}.handlers(),
 		nodeOps(s.coord, s),
+		poolOps(s.coord),
 		backupOps(s.coord),
 		repairOps(s.coord, care{here: &careHere{volumePart: s.volume}}),
 	)...)}
