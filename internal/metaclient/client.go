@@ -70,7 +70,7 @@ func New(ctx context.Context, coord Coordinator, cfg Config) (*Client, error) {
 	c := &Client{coord: coord, cfg: cfg}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	setDefault(&c.cfg.OutageCertain, outageCertainDefault)
-	c.outage.certain, c.outage.log, c.outage.life = c.cfg.OutageCertain, c.cfg.Log, c.ctx
+	c.outage.certain, c.outage.log, c.outage.life, c.outage.base = c.cfg.OutageCertain, c.cfg.Log, c.ctx, time.Now()
 	c.outage.probe = func(ctx context.Context) error {
 		_, err := c.coord.Read(ctx, &metapb.Query{Q: &metapb.Query_Stats{Stats: &metapb.StatsQuery{}}})
 		return err

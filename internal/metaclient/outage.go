@@ -29,16 +29,23 @@ type outage struct {
 	probe   func(ctx context.Context) error
 	life    context.Context
 
-	down  atomic.Bool // since is not zero
-	mu    sync.Mutex  // guards what follows, and the end of life
-	since time.Time   // zero: none
-	wg    sync.WaitGroup
+	base   time.Time    // of answer
+	answer atomic.Int64 // when a coordinator last answered, in nanoseconds after base
+	down   atomic.Bool  // since is not zero
+
+	mu       sync.Mutex // guards what follows, and the end of life
+	since    time.Time  // zero: none
+	watching bool       // one goroutine does
+	wg       sync.WaitGroup
 }
 
 // met takes the outcome of an attempt that began at a time; err is nil when a coordinator answered, whatever it said.
 func (o *outage) met(began time.Time, err error) {
-	if err == nil && !o.down.Load() {
-		return
+	if err == nil {
+		o.answer.Store(int64(time.Since(o.base)))
+		if !o.down.Load() {
+			return
+		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -50,22 +57,33 @@ func (o *outage) met(began time.Time, err error) {
 		o.down.Store(false)
 		return
 	}
-	if o.since.IsZero() && o.life.Err() == nil {
-		o.since = began
-		o.down.Store(true)
+	if !o.since.IsZero() || o.life.Err() != nil {
+		return
+	}
+	// The attempt may have hung at one that is dead while others were answered.
+	if last := o.base.Add(time.Duration(o.answer.Load())); last.After(began) {
+		began = last
+	}
+	o.since = began
+	o.down.Store(true)
+	if !o.watching {
+		o.watching = true
 		o.wg.Go(o.watch)
 	}
 }
 
-// watch asks until someone answers.
+// watch asks until someone has answered.
 func (o *outage) watch() {
-	told := false
+	var told time.Time // the outage that was told of
 	t := time.NewTicker(outageProbeEvery)
 	defer t.Stop()
 	for {
 		select {
 		case <-t.C:
 		case <-o.life.Done():
+			return
+		}
+		if o.over() { // a request saw it first
 			return
 		}
 		ctx, cancel := context.WithTimeout(o.life, outageProbeMax)
@@ -76,25 +94,31 @@ func (o *outage) watch() {
 		}
 		if err == nil || !noCoordinator(errs.KindOf(err)) {
 			o.met(time.Now(), nil)
-			return
+			continue
 		}
-		if !told && o.sure() {
-			told = true
+		if since := o.sure(); !since.IsZero() && since != told {
+			told = since
 			o.log.Warn("no coordinator leads: requests are refused until one does", zap.Error(err))
-		}
-		o.mu.Lock()
-		over := o.since.IsZero() // a request saw it first
-		o.mu.Unlock()
-		if over {
-			return
 		}
 	}
 }
 
-func (o *outage) sure() bool {
+// over says that there is no outage, and that who watched does so no longer.
+func (o *outage) over() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return !o.since.IsZero() && time.Since(o.since) > o.certain
+	o.watching = !o.since.IsZero()
+	return !o.watching
+}
+
+// sure is since when there is an outage that no failover explains; zero: there is none.
+func (o *outage) sure() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.since.IsZero() || time.Since(o.since) <= o.certain {
+		return time.Time{}
+	}
+	return o.since
 }
 
 // until is when a request gives up: at latest, which is so long after it came, or sooner.
@@ -137,9 +161,12 @@ func (c *Client) propose(ctx context.Context, cmd *metapb.Command) (*metapb.Resu
 
 func (c *Client) met(ctx context.Context, began time.Time, err error) {
 	switch {
-	case err == nil || !noCoordinator(errs.KindOf(err)):
+	case err == nil:
 		c.outage.met(began, nil)
-	case ctx.Err() == nil: // a caller who gave up says nothing of the coordinators
+	case ctx.Err() != nil || errs.Is(err, errs.Canceled): // a caller who gave up says nothing of the coordinators
+	case !noCoordinator(errs.KindOf(err)):
+		c.outage.met(began, nil)
+	default:
 		c.outage.met(began, err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+
 	"minikv/internal/errs"
 	"minikv/proto/metapb"
 )
@@ -113,5 +115,103 @@ func TestWithoutALeaderForLong(t *testing.T) {
 		down.Store(true)
 		time.AfterFunc(4*time.Second, func() { down.Store(false) })
 		must(t, write())
+	})
+}
+
+// TestAnOutageIsNoOlderThanTheLastAnswer: an attempt that hung at a dead coordinator while others were answered says nothing of the time
+// before those answers.
+func TestAnOutageIsNoOlderThanTheLastAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down, hangs atomic.Bool
+		f := &reading{newFake(), func() error {
+			if hangs.CompareAndSwap(true, false) {
+				time.Sleep(8 * time.Second) // of the bubble
+				return errs.E("test", errs.Unavailable, "it does not answer")
+			}
+			if down.Load() {
+				return errs.E("test", errs.NotLeader, "no leader")
+			}
+			return nil
+		}}
+		c := connect(t, f, Config{})
+		defer c.Close()
+		hangs.Store(true)
+		slow := make(chan error, 1)
+		go func() { slow <- readLayout(c, t) }()
+		time.Sleep(8*time.Second - time.Millisecond)
+		must(t, readLayout(c, t))
+		down.Store(true)
+		time.AfterFunc(4*time.Second, func() { down.Store(false) })
+		time.Sleep(10 * time.Millisecond) // the slow one has failed
+		_, err := c.Do(t.Context(), tags("k"))
+		must(t, err) // a pause
+		<-slow
+	})
+}
+
+// TestWhoGivesUpEndsNoOutage: that a caller went away is no answer of a coordinator.
+func TestWhoGivesUpEndsNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		f := &reading{newFake(), func() error {
+			if down.Load() {
+				return errs.E("test", errs.NotLeader, "no leader")
+			}
+			return nil
+		}}
+		hang := &cancelled{reading: f}
+		c := connect(t, hang, Config{})
+		defer c.Close()
+		down.Store(true)
+		_ = readLayout(c, t)
+		time.Sleep(10 * time.Second) // of the bubble
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		hang.next.Store(true)
+		_, err := c.Read(ctx, &metapb.Query{})
+		if !errs.Is(err, errs.Canceled) {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if err := readLayout(c, t); err == nil || time.Since(began) > 300*time.Millisecond {
+			t.Fatalf("%v after %v", err, time.Since(began))
+		}
+	})
+}
+
+// cancelled is a coordinator whose next read ends with its context.
+type cancelled struct {
+	*reading
+	next atomic.Bool
+}
+
+func (f *cancelled) Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error) {
+	if q.GetLayout() == nil && q.GetStats() == nil && f.next.Load() {
+		<-ctx.Done()
+		return nil, errs.Wrap("test", ctx.Err())
+	}
+	return f.reading.Read(ctx, q)
+}
+
+// TestOneAsksDuringOutages, however often they begin and end.
+func TestOneAsksDuringOutages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var probes, most atomic.Int64
+		o := outage{certain: time.Second, log: zap.NewNop(), life: t.Context(), base: time.Now()}
+		o.probe = func(ctx context.Context) error {
+			most.Store(max(most.Load(), probes.Add(1)))
+			defer probes.Add(-1)
+			<-ctx.Done()
+			return errs.Wrap("test", ctx.Err())
+		}
+		for range 1000 {
+			o.met(time.Now(), errs.E("test", errs.NotLeader, "no leader"))
+			time.Sleep(5 * time.Millisecond) // of the bubble
+			o.met(time.Now(), nil)
+		}
+		o.wg.Wait()
+		if n := most.Load(); n != 1 {
+			t.Errorf("%d asked at once", n)
+		}
 	})
 }
