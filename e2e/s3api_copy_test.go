@@ -185,17 +185,19 @@ func TestS3APIDeleteConditions(t *testing.T) {
 	a, bb := put("a", "one"), put("b", "two")
 	out, err := c.DeleteObjects(t.Context(), &s3.DeleteObjectsInput{Bucket: b, Delete: &types.Delete{Objects: []types.ObjectIdentifier{
 		{Key: aws.String("a"), ETag: a.ETag}, {Key: aws.String("b"), ETag: a.ETag}, {Key: aws.String("none"), ETag: a.ETag},
-		{Key: aws.String("none")}, {Key: aws.String(strings.Repeat("k", 1025))},
+		{Key: aws.String("none")}, {Key: aws.String("never"), Size: aws.Int64(1)}, {Key: aws.String(strings.Repeat("k", 1025))},
 	}}})
 	require.NoError(t, err)
 	codes := map[string]string{}
 	for _, e := range out.Errors {
 		codes[(*e.Key)[:1]] = *e.Code
 	}
-	require.Len(t, out.Deleted, 2)
+	require.Len(t, out.Deleted, 3)
 	require.Equal(t, map[string]string{"b": "PreconditionFailed", "n": "NoSuchKey", "k": "KeyTooLongError"}, codes)
 	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: b, Key: aws.String("b"), IfMatchSize: aws.Int64(4)})
 	requireStatus(t, err, 412, "PreconditionFailed")
+	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: b, Key: aws.String("none"), IfMatchSize: aws.Int64(4)})
+	require.NoError(t, err, "what is not there has no size that could be another")
 	_, err = c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: b, Key: aws.String("b"), IfMatch: bb.ETag})
 	require.NoError(t, err)
 

@@ -39,9 +39,10 @@ func (c *call) deleteObject() error {
 	return nil
 }
 
+// deleteKey is a key to delete. An ETag must be one of something; a size or a time is wrong only of what is there.
+// Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObject.html
 func deleteKey(key, version string, w *s3.WriteConditions) *metapb.DeleteKey {
-	conditions := writeConditions(w)
-	return &metapb.DeleteKey{Key: key, Version: version, Conditions: conditions, Strict: conditions != nil}
+	return &metapb.DeleteKey{Key: key, Version: version, Conditions: writeConditions(w), Strict: w.IfMatch.Set}
 }
 
 // deleteError is the refusal of one key; nil if it was deleted.

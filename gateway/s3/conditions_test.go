@@ -123,12 +123,12 @@ func TestWriteConditions(t *testing.T) {
 		{"DeleteObject", header("If-Match", "*"), 0, 0, 404},
 		{"DeleteObject", header("If-Match", tagB), 0, 412, 404},
 		{"DeleteObject", header("If-None-Match", "*"), 501, 0, 0},
-		{"DeleteObject", header("x-amz-if-match-size", "5"), 0, 0, 404},
-		{"DeleteObject", header("x-amz-if-match-size", "6"), 0, 412, 404},
+		{"DeleteObject", header("x-amz-if-match-size", "5"), 0, 0, 0},
+		{"DeleteObject", header("x-amz-if-match-size", "6"), 0, 412, 0},
 		{"DeleteObject", header("x-amz-if-match-size", "-6"), 400, 0, 0},
-		{"DeleteObject", header("x-amz-if-match-last-modified-time", exact), 0, 0, 404},
-		{"DeleteObject", header("x-amz-if-match-last-modified-time", "2024-02-29T12:00:05Z"), 0, 0, 404},
-		{"DeleteObject", header("x-amz-if-match-last-modified-time", earlier), 0, 412, 404},
+		{"DeleteObject", header("x-amz-if-match-last-modified-time", exact), 0, 0, 0},
+		{"DeleteObject", header("x-amz-if-match-last-modified-time", "2024-02-29T12:00:05Z"), 0, 0, 0},
+		{"DeleteObject", header("x-amz-if-match-last-modified-time", earlier), 0, 412, 0},
 		{"DeleteObject", header("x-amz-if-match-last-modified-time", "x"), 400, 0, 0},
 	} {
 		w, err := ParseWriteConditions(&Operation{Name: c.op}, c.h)

@@ -85,10 +85,10 @@ func (c *WriteConditions) Any() bool {
 }
 
 // Check evaluates the conditions: exists says that the current version is an object (a delete marker is absence). nil, 412
-// PreconditionFailed, or 404 NoSuchKey for a match against nothing.
+// PreconditionFailed, or 404 NoSuchKey for an If-Match against nothing; the conditions of DeleteObject on size and time hold for nothing.
 func (c *WriteConditions) Check(exists bool, e digest.ETag, modifiedMS int64, size uint64) error {
 	if !exists {
-		if c.IfMatch.Set || c.ModifiedSeconds != nil || c.Size != nil {
+		if c.IfMatch.Set {
 			return NewError(CodeNoSuchKey, "")
 		}
 		return nil
