@@ -2,6 +2,7 @@ package objects
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -96,6 +97,7 @@ func (o *Objects) DeleteBucket(ctx context.Context, sc Scope) error {
 // Bucket reads a bucket's row. errs.NoSuchBucket.
 func (o *Objects) Bucket(ctx context.Context, name object.Bucket) (*metapb.BucketRow, error) {
 	const op = "objects.Bucket"
+	asked := time.Now()
 	a, err := o.meta.Read(ctx, &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: string(name)}}})
 	if err != nil {
 		return nil, errs.Wrap(op, err)
@@ -103,7 +105,7 @@ func (o *Objects) Bucket(ctx context.Context, name object.Bucket) (*metapb.Bucke
 	if a.GetBucket() == nil {
 		return nil, errs.E(op, errs.NoSuchBucket, "%s", name)
 	}
-	o.recent.note(name, a.GetBucket())
+	o.recent.note(name, a.GetBucket(), asked)
 	return a.GetBucket(), nil
 }
 

@@ -22,17 +22,19 @@ type recent struct {
 
 type recentRow struct {
 	row *metapb.BucketRow
-	at  time.Time
+	at  time.Time // when it was asked for
 }
 
-func (r *recent) note(name object.Bucket, row *metapb.BucketRow) {
-	now := time.Now()
+// note remembers a row that was asked for at a time: how it was afterwards, its answer does not say, however late it came.
+func (r *recent) note(name object.Bucket, row *metapb.BucketRow, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.rows == nil || len(r.rows) >= recentMax {
 		r.rows = make(map[object.Bucket]recentRow)
 	}
-	r.rows[name] = recentRow{row, now}
+	if kept := r.rows[name]; kept.row == nil || asked.After(kept.at) {
+		r.rows[name] = recentRow{row, asked}
+	}
 }
 
 func (r *recent) get(name object.Bucket) *metapb.BucketRow {
