@@ -64,6 +64,16 @@ func stalledPut(t *testing.T, n *harness.Node, bucket, key string, size, sent in
 	return c
 }
 
+// endsWithin does something that must end in time.
+func endsWithin(t *testing.T, most time.Duration, what string, do func(ctx context.Context) error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), most)
+	defer cancel()
+	start := time.Now()
+	require.NoError(t, do(ctx), what)
+	t.Logf("%s: %v", what, time.Since(start).Round(time.Millisecond))
+}
+
 // TestStalledUploadsDelayNobody: hundreds of authenticated uploads stand still and hold all the memory for bodies. A small PUT of
 // the same account is answered at once, on both ports, and so is a large one of another account; then the stalled ones are ended.
 func TestStalledUploadsDelayNobody(t *testing.T) {
@@ -85,22 +95,14 @@ func TestStalledUploadsDelayNobody(t *testing.T) {
 		}
 		return nil
 	})
-	within := func(most time.Duration, what string, do func(ctx context.Context) error) {
-		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), most)
-		defer cancel()
-		start := time.Now()
-		require.NoError(t, do(ctx), what)
-		t.Logf("%s: %v", what, time.Since(start).Round(time.Millisecond))
-	}
 	small := noise(1, 64<<10)
 	for i := range 5 {
-		within(10*time.Second, "a small PUT", func(ctx context.Context) error {
+		endsWithin(t, 10*time.Second, "a small PUT", func(ctx context.Context) error {
 			_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint("small", i)), Body: bytes.NewReader(small)})
 			return err
 		})
 	}
-	within(10*time.Second, "a small PUT over REST", func(ctx context.Context) error {
+	endsWithin(t, 10*time.Second, "a small PUT over REST", func(ctx context.Context) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPut, n.REST+"/small", bytes.NewReader(small))
 		require.NoError(t, err)
 		req.SetBasicAuth(harness.RootUser, harness.RootPassword)
@@ -112,7 +114,7 @@ func TestStalledUploadsDelayNobody(t *testing.T) {
 		return resp.Body.Close()
 	})
 	large := noise(2, 9<<20)
-	within(25*time.Second, "a large PUT of another account", func(ctx context.Context) error {
+	endsWithin(t, 25*time.Second, "a large PUT of another account", func(ctx context.Context) error {
 		_, err := other.PutObject(ctx, &s3.PutObjectInput{Bucket: theirs, Key: aws.String("large"), Body: bytes.NewReader(large)})
 		return err
 	})

@@ -85,6 +85,14 @@ func (c *call) rollWriteDeadline() {
 	}
 }
 
+// interruptAnswer makes a write of the answer that waits time out.
+func (c *call) interruptAnswer() {
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Unix(1, 0)) // not every writer has deadlines
+}
+
+// unsent is how much of the answer waits for the client.
+func (c *call) unsent() int64 { return Unsent(c.r.Context()) }
+
 func (c *call) guard() *guard {
 	g, _ := c.r.Context().Value(guardKey{}).(*guard)
 	return g

@@ -8,6 +8,7 @@ import (
 
 	"minikv/gateway/iam"
 	"minikv/gateway/objects"
+	"minikv/gateway/payload"
 	"minikv/gateway/s3"
 	"minikv/internal/digest"
 	"minikv/internal/errs"
@@ -52,6 +53,9 @@ func (c *call) parseRead() (*read, error) {
 
 func (r *read) request(body bool) objects.GetRequest {
 	req := objects.GetRequest{Bucket: r.c.bucket, Key: r.c.key, Version: r.c.version, PartNumber: r.part, WantBody: body}
+	if body {
+		req.ReadOptions = payload.ReadOptions{Account: r.c.account.CanonicalID, Interrupt: r.c.interruptAnswer, Unsent: r.c.unsent}
+	}
 	if body && r.rangeText != "" { // only a hint of where reading begins
 		if span, partial, err := s3.ResolveRange(r.rangeText, math.MaxInt64); err == nil && partial {
 			req.Offset = span.Offset

@@ -28,6 +28,8 @@ type GetRequest struct {
 	WantBody bool
 	Offset   uint64
 	FromEnd  bool
+	// ReadOptions say for whom the bytes are read.
+	payload.ReadOptions
 }
 
 // Object is a version as one metadata read found it.
@@ -126,7 +128,11 @@ func (obj *Object) Range(ctx context.Context, off, n uint64) (*payload.Reader, e
 	case n > 0:
 		slices = obj.partSlices(off)
 	}
-	r, err := obj.objects.store.NewReader(ctx, slices, n)
+	var opt payload.ReadOptions
+	if obj.request != nil {
+		opt = obj.request.ReadOptions
+	}
+	r, err := obj.objects.store.NewReader(ctx, slices, n, opt)
 	if err == nil {
 		return r, nil
 	}

@@ -59,7 +59,7 @@ func BenchmarkRead(b *testing.B) {
 				b.SetBytes(int64(n))
 				b.ReportAllocs()
 				for b.Loop() {
-					r, err := s.NewReader(context.Background(), OneSlice(written.Run, 0, uint64(n)), uint64(n))
+					r, err := s.NewReader(context.Background(), OneSlice(written.Run, 0, uint64(n)), uint64(n), ReadOptions{})
 					if err != nil {
 						b.Fatal(err)
 					}

@@ -9,11 +9,12 @@ import (
 	"minikv/internal/errs"
 )
 
-// The last quarter of the common part is for accounts that hold no more than an equal part each, of which one is kept for the next
-// account to come; an equal part is a sixteenth at least.
+// The last quarter of the common part (of the memory for answers, which begin small when it is short: the last eighth) is for accounts that
+// hold no more than an equal part each, of which one is kept for the next account to come; an equal part is a sixteenth at least.
 const (
-	lastPart  = 4
-	equalPart = 16
+	lastPart     = 4
+	lastPartRead = 8
+	equalPart    = 16
 )
 
 // Budget is a bounded number of bytes, given out in turn to the accounts that wait, and first come, first served within one. See
@@ -26,9 +27,10 @@ type Budget struct {
 	free    int64 // of the common part
 	reserve int64 // free of the reserve
 	limit   int64 // of both parts together
+	last    int64 // one part of so many is for accounts that hold no more than an equal part
 	// reserveAll is the size of the reserve.
 	reserveAll int64
-	owner      *blob             // the one filler that may use the reserve
+	owner      *holder           // the one filler that may use the reserve
 	shares     map[string]*share // by account; as many as there are accounts
 	active     int               // of them hold or wait
 	turn       []*share          // those with waiters; the first is served next
@@ -46,7 +48,7 @@ type share struct {
 
 type waiter struct {
 	n       int64
-	who     *blob
+	who     *holder
 	share   *share
 	ready   chan struct{}
 	granted bool
@@ -58,13 +60,14 @@ type grant struct {
 	b        *Budget
 	share    *share
 	n        int64
-	reserved bool // from the reserve
+	reserved bool    // from the reserve
+	who      *holder // that has it; nil: nobody in particular
 }
 
 // NewBudget makes a budget of limit bytes, of which reserve (at most half) are kept for one filler at a time.
 func NewBudget(limit, reserve int64, wait time.Duration) *Budget {
 	reserve = min(reserve, limit/2)
-	b := &Budget{wait: wait, free: limit - reserve, reserve: reserve, reserveAll: reserve, limit: limit, shares: map[string]*share{}}
+	b := &Budget{wait: wait, free: limit - reserve, reserve: reserve, reserveAll: reserve, limit: limit, last: lastPart, shares: map[string]*share{}}
 	b.shares[""] = &share{}
 	return b
 }
@@ -76,8 +79,8 @@ func (b *Budget) Used() int64 {
 	return b.limit - b.free - b.reserve
 }
 
-// acquire takes n bytes for a blob that is being filled (nil: a reader). It waits at most the budget's wait, then errs.SlowDown.
-func (b *Budget) acquire(ctx context.Context, who *blob, n int64) (grant, error) {
+// acquire takes n bytes for who (nil: for nobody in particular). It waits at most the budget's wait, then errs.SlowDown.
+func (b *Budget) acquire(ctx context.Context, who *holder, n int64) (grant, error) {
 	b.mu.Lock()
 	sh := b.shareOf(who)
 	if b.mine(who, n) || len(sh.waiting) == 0 && !b.contended() {
@@ -131,11 +134,11 @@ func (b *Budget) await(ctx context.Context, w *waiter) error {
 	}
 }
 
-// shareOf finds the share of a blob's account. The caller holds mu.
-func (b *Budget) shareOf(who *blob) *share {
+// shareOf finds the share of an account. The caller holds mu.
+func (b *Budget) shareOf(who *holder) *share {
 	account := ""
-	if who != nil && who.w != nil {
-		account = who.w.account
+	if who != nil {
+		account = who.account
 	}
 	sh := b.shares[account]
 	if sh == nil {
@@ -165,7 +168,7 @@ func (b *Budget) within(sh *share, n int64) bool {
 		parts++
 	}
 	equal := common / int64(min(parts, equalPart))
-	return sh.held == 0 || sh.held+n <= equal || b.free-n >= common/lastPart
+	return sh.held == 0 || sh.held+n <= equal || b.free-n >= common/b.last
 }
 
 // count keeps active. The caller holds mu.
@@ -181,13 +184,13 @@ func (b *Budget) count(sh *share) {
 }
 
 // mine says that the reserve's owner asks for what the reserve has: it never queues.
-func (b *Budget) mine(who *blob, n int64) bool {
+func (b *Budget) mine(who *holder, n int64) bool {
 	return who != nil && b.owner == who && b.reserve >= n
 }
 
 // grant takes n bytes if there are any for who. The caller holds mu.
-func (b *Budget) grant(who *blob, sh *share, n int64) (grant, bool) {
-	g := grant{b: b, share: sh, n: n}
+func (b *Budget) grant(who *holder, sh *share, n int64) (grant, bool) {
+	g := grant{b: b, share: sh, n: n, who: who}
 	switch {
 	case b.mine(who, n):
 		g.reserved = true
@@ -241,8 +244,8 @@ func (b *Budget) leave(w *waiter) bool {
 	return false
 }
 
-// try takes n bytes for a blob, or nil for a reader, if they are free and nobody waits.
-func (b *Budget) try(who *blob, n int64) (grant, bool) {
+// try takes n bytes if they are free and nobody waits.
+func (b *Budget) try(who *holder, n int64) (grant, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	sh := b.shareOf(who)
@@ -266,6 +269,9 @@ func (b *Budget) force(n int64) grant {
 func (g grant) release() {
 	b := g.b
 	b.mu.Lock()
+	if g.who != nil {
+		g.who.held -= g.n
+	}
 	if g.reserved {
 		b.reserve += g.n
 	} else {
@@ -277,9 +283,18 @@ func (g grant) release() {
 	b.mu.Unlock()
 }
 
-// filled ends the filling of a blob: its claim to the reserve, which gives it no more, and its being watched. What it holds comes
+// part keeps n bytes of a grant and gives the rest back.
+func (g grant) part(n int64) grant {
+	rest := g
+	rest.n = g.n - n
+	rest.release()
+	g.n = n
+	return g
+}
+
+// filled ends the filling of a blob, or a reader: its claim to the reserve, which gives it no more, and its being watched. What it holds comes
 // back by release.
-func (b *Budget) filled(who *blob) {
+func (b *Budget) filled(who *holder) {
 	b.mu.Lock()
 	b.filling.remove(who)
 	if b.owner == who {

@@ -81,7 +81,7 @@ func TestBudgetHeadThatGivesUp(t *testing.T) {
 // The reserve goes to one filler at a time, whole, and comes back whole.
 func TestReserveHasOneOwner(t *testing.T) {
 	b := NewBudget(100, 40, time.Millisecond)
-	one, two := &blob{}, &blob{}
+	one, two := &holder{}, &holder{}
 	require.False(t, give(t, b, one, 60)[0].reserved)
 	first := give(t, b, one, 30)[0]
 	require.True(t, first.reserved)
@@ -96,7 +96,7 @@ func TestReserveHasOneOwner(t *testing.T) {
 	require.True(t, give(t, b, two, 10)[0].reserved)
 }
 
-func give(t *testing.T, b *Budget, who *blob, sizes ...int64) (held []grant) {
+func give(t *testing.T, b *Budget, who *holder, sizes ...int64) (held []grant) {
 	t.Helper()
 	for _, n := range sizes {
 		g, err := b.acquire(context.Background(), who, n)
@@ -106,7 +106,7 @@ func give(t *testing.T, b *Budget, who *blob, sizes ...int64) (held []grant) {
 	return held
 }
 
-func refused(t *testing.T, b *Budget, who *blob, n int64, why string) {
+func refused(t *testing.T, b *Budget, who *holder, n int64, why string) {
 	t.Helper()
 	_, err := b.acquire(context.Background(), who, n)
 	require.Equal(t, errs.SlowDown, errs.KindOf(err), why)

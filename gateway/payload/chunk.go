@@ -39,6 +39,14 @@ func (c *chunk) release() {
 	paid.release()
 }
 
+// smaller replaces a chunk by one of a smaller class and gives the difference to the budget.
+func (c *chunk) smaller(class int) *chunk {
+	paid := c.paid.part(int64(chunkSizes[class]))
+	c.paid = grant{}
+	chunkPools[c.class].Put(c)
+	return newChunk(class, paid)
+}
+
 // classFor is the smallest class that holds n bytes, or the largest.
 func classFor(n int) int {
 	for class, size := range chunkSizes {

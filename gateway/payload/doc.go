@@ -7,10 +7,10 @@
 //	P3 Abort reaches a volume only for blobs that no proposal carries; the caller vouches for it by calling Write.Abort.
 //	P4 A Reader gives exactly the bytes asked for, each verified by the volume, or an error; never less without one.
 //	P5 Body memory stays within the Budget: uploads hold what their clients sent, rounded up to a chunk, and at most
-//	   blobsInFlight+1 blobs each; readers have a budget of their own, half as large.
-//	P6 Nobody waits for memory because of others' crowds: the last quarter is for accounts that hold no more than an equal part,
-//	   accounts that wait are served in turn, bodies of at most 64 KiB have a sixteenth more to themselves, and while somebody
-//	   waits, uploads that stand still (fewer than 64 KiB in 5 s) are ended.
+//	   blobsInFlight+1 blobs each; readers have a budget of their own, half as large, and at most two buffers of 1 MiB each.
+//	P6 Nobody waits for memory because of others' crowds: the last quarter (for readers the last eighth) is for accounts that hold no
+//	   more than an equal part, accounts that wait are served in turn, bodies of at most 64 KiB have a sixteenth more to themselves
+//	   in each direction, and while somebody waits, uploads and reads whose clients stand still (fewer than 64 KiB in 5 s) are ended.
 //
 // Why uploads cannot deadlock on the budget. A body takes memory chunk by chunk while a blob fills and gives a blob's chunks
 // back when the last prepare of the blob has returned; preparing takes no memory and every prepare ends (VolumeTimeout). So

@@ -15,7 +15,7 @@ import (
 	"minikv/internal/errs"
 )
 
-func fillerOf(account string) *blob { return &blob{w: &Write{account: account}} }
+func fillerOf(account string) *holder { return &holder{account: account} }
 
 // P6: one account never has it all, and those that wait are served in turn.
 func TestBudgetIsFairBetweenAccounts(t *testing.T) {

@@ -197,7 +197,7 @@ func mustWrite(t testing.TB, s *Store, b []byte) (*Write, *metapb.Written) {
 }
 
 func readAll(s *Store, run *metapb.Run, off, n uint64) ([]byte, error) {
-	r, err := s.NewReader(context.Background(), OneSlice(run, off, n), n)
+	r, err := s.NewReader(context.Background(), OneSlice(run, off, n), n, ReadOptions{})
 	if err != nil {
 		return nil, err
 	}

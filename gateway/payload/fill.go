@@ -3,7 +3,6 @@ package payload
 import (
 	"context"
 	"io"
-	"sync/atomic"
 
 	"minikv/internal/digest"
 	"minikv/internal/errs"
@@ -17,7 +16,7 @@ const emptyReadsMax = 100
 
 // blob is a piece of a body in memory. Its chunks live until the last of refs is gone.
 type blob struct {
-	w      *Write
+	holder
 	index  int // place in the body
 	size   int
 	data   [][]byte
@@ -25,10 +24,6 @@ type blob struct {
 
 	before  *blob         // the one before it in the body; nil: none, or settled
 	settled chan struct{} // closed when its counter is final, or the write has failed
-
-	memory  *Budget      // that the filling takes from
-	got     atomic.Int64 // bytes that came
-	watched              // guarded by the Budget's mu
 
 	refs int // guarded by w.mu: the placing, and each prepare that has not returned
 
@@ -68,9 +63,10 @@ type filler struct {
 // fill reads the next blob, taking memory as bytes come. An empty blob means that the body has ended. The blob is returned with
 // an error too, to be unref'd.
 func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
-	b := &blob{w: w, refs: 1, memory: w.s.writes}
+	b := &blob{refs: 1}
+	b.w, b.memory, b.account, b.interrupt = w, w.s.writes, w.account, w.interrupt
 	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
-	defer func() { b.memory.filled(b) }()
+	defer func() { b.memory.filled(&b.holder) }()
 	if err := f.tooLarge(uint64(max(f.size, 0))); err != nil {
 		return b, err
 	}
@@ -83,7 +79,7 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 			return b, f.expectEnd(w.scratch[:])
 		}
 		class := fillClass(f.got, rem)
-		paid, err := w.s.acquire(ctx, b, f.small(), int64(chunkSizes[class]))
+		paid, err := w.s.acquire(ctx, &b.holder, f.small(), int64(chunkSizes[class]))
 		if err != nil {
 			return b, err
 		}

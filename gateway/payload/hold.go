@@ -5,7 +5,7 @@ import "context"
 // Held is memory for something that is not cut into blobs, a document that is read as a whole. It is paid from the uploads' budget,
 // by the same rules (P6). Not for concurrent use.
 type Held struct {
-	b    *blob
+	b    *holder
 	paid grant
 }
 
@@ -13,7 +13,7 @@ type Held struct {
 // is taken once: whoever holds some never waits for more. interrupt is that of WriteOptions. errs.SlowDown: not within the
 // budget's wait. Release it.
 func (s *Store) Hold(ctx context.Context, account string, interrupt func(), n int64) (*Held, error) {
-	h := &Held{b: &blob{memory: s.writes, w: &Write{s: s, account: account, interrupt: interrupt}}}
+	h := &Held{b: &holder{memory: s.writes, account: account, interrupt: interrupt}}
 	var err error
 	if h.paid, err = s.writes.acquire(ctx, h.b, min(n, (s.writes.limit-s.writes.reserveAll)/2)); err != nil {
 		return nil, err

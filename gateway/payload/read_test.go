@@ -72,12 +72,12 @@ func TestReaderIsAReader(t *testing.T) {
 	s := newStore(t, c, Options{})
 	want := body(7<<20 + 3)
 	_, w := mustWrite(t, s, want)
-	r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, uint64(len(want))), uint64(len(want)))
+	r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, uint64(len(want))), uint64(len(want)), ReadOptions{})
 	require.NoError(t, err)
 	require.NoError(t, iotest.TestReader(r, want))
 	require.NoError(t, r.Close())
 	require.NoError(t, r.Close())
-	_, err = s.NewReader(context.Background(), OneSlice(w.Run, 0, uint64(len(want))), 0)
+	_, err = s.NewReader(context.Background(), OneSlice(w.Run, 0, uint64(len(want))), 0, ReadOptions{})
 	require.NoError(t, err)
 }
 
@@ -236,7 +236,7 @@ func TestWriterThatFails(t *testing.T) {
 	_, w := mustWrite(t, s, body(6<<20))
 	for _, bad := range []io.Writer{writerFunc(func(p []byte) (int, error) { return 10, io.ErrClosedPipe }),
 		writerFunc(func(p []byte) (int, error) { return len(p) - 1, nil }), writerFunc(func(p []byte) (int, error) { return len(p) + 1, nil })} {
-		r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, 6<<20), 6<<20)
+		r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, 6<<20), 6<<20, ReadOptions{})
 		require.NoError(t, err)
 		_, err = r.WriteTo(bad)
 		require.Error(t, err)
@@ -265,7 +265,7 @@ func TestDamagedRows(t *testing.T) {
 		"past the end": {Run: good(), Offset: 96, Length: 5}, "overflow": {Run: good(), Offset: 1<<64 - 4, Length: 5},
 		"ends early": nil,
 	} {
-		_, err := s.NewReader(context.Background(), func(context.Context) (*metapb.Slice, error) { return x, nil }, 5)
+		_, err := s.NewReader(context.Background(), func(context.Context) (*metapb.Slice, error) { return x, nil }, 5, ReadOptions{})
 		require.Equal(t, errs.Corrupt, errs.KindOf(err), name)
 	}
 }
@@ -282,7 +282,7 @@ func TestManySlowReaders(t *testing.T) {
 		}
 	}()
 	for range 120 {
-		r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, 4<<20), 4<<20)
+		r, err := s.NewReader(context.Background(), OneSlice(w.Run, 0, 4<<20), 4<<20, ReadOptions{})
 		require.NoError(t, err)
 		_, err = io.ReadFull(r, make([]byte, 1))
 		require.NoError(t, err)
@@ -332,7 +332,7 @@ func TestLargestObject(t *testing.T) {
 	}
 	for _, off := range offsets {
 		n := min(uint64(4096), size-off)
-		r, err := s.NewReader(context.Background(), slicesFrom(off), n)
+		r, err := s.NewReader(context.Background(), slicesFrom(off), n, ReadOptions{})
 		require.NoError(t, err)
 		got, err := io.ReadAll(r)
 		require.NoError(t, err)
@@ -342,7 +342,7 @@ func TestLargestObject(t *testing.T) {
 		}
 		r.Close()
 	}
-	_, err := s.NewReader(context.Background(), slicesFrom(size), 1)
+	_, err := s.NewReader(context.Background(), slicesFrom(size), 1, ReadOptions{})
 	require.Equal(t, errs.Corrupt, errs.KindOf(err), "past the end")
 }
 

@@ -2,6 +2,7 @@ package payload
 
 import (
 	"context"
+	"fmt"
 	"io"
 
 	"minikv/internal/errs"
@@ -9,15 +10,14 @@ import (
 
 // Reader is a range of a body, verified before it is given (P4). Not for concurrent use. Close it.
 //
-// It reads by pieces of at most 1 MiB, and while one piece is given the next is on its way. When many readers share the memory the
-// pieces become smaller.
+// It reads by pieces of at most 1 MiB, and while one piece is given the next is on its way: that is all it reads ahead. When many readers
+// share the memory, pieces become smaller and there is only one; when there is room again, they grow.
 type Reader struct {
-	s     *Store
-	ctx   context.Context
-	plan  plan
-	left  uint64 // bytes still to be given
-	limit int    // of a piece, in bytes
-	class int    // of its chunk
+	holder
+	s    *Store
+	ctx  context.Context
+	plan plan
+	left uint64 // bytes still to be given
 
 	head, ahead *flight // what is given now, and what is on its way
 	off         int     // of head, given already
@@ -35,55 +35,61 @@ type flight struct {
 	done chan struct{} // nil: it is here
 }
 
+// ReadOptions say for whom is read.
+type ReadOptions struct {
+	// Account is who pays for the memory: each may hold its share. "": nobody in particular.
+	Account string
+	// Interrupt makes a write in WriteTo that waits, or the next one, fail soon. It is called when fewer than stallBytes were taken in
+	// stallAfter while others wait for memory. It must not block. nil: such a reader is left alone.
+	Interrupt func()
+	// Unsent tells how many bytes wait in the system's buffer for the client to take them: a write that fits there is not taken yet, and one
+	// that waits may only wait for half of megabytes to drain. It must not block. nil: nothing is known.
+	Unsent func() int64
+}
+
 // NewReader makes a reader of the first n bytes that the slices give, and reads the first piece. ctx bounds all of its reads.
 // errs.BlobMissing: no replica has the first bytes, the version may be gone. errs.Unavailable, errs.Corrupt, errs.SlowDown.
-func (s *Store) NewReader(ctx context.Context, slices Slices, n uint64) (*Reader, error) {
+func (s *Store) NewReader(ctx context.Context, slices Slices, n uint64, opt ReadOptions) (*Reader, error) {
 	r := &Reader{s: s, ctx: ctx, plan: plan{next: slices, left: n}, left: n}
+	r.memory, r.account, r.interrupt, r.unsent = s.reads, opt.Account, opt.Interrupt, opt.Unsent
+	r.away.Store(true)
 	if n == 0 {
 		return r, nil
 	}
-	r.class = r.startClass()
-	r.limit = chunkSizes[r.class]
-	c, err := r.firstChunk()
+	class := r.wantClass()
+	paid, err := r.acquireOr(ctx, s.brief, n <= chunkSmall, int64(chunkSizes[class]))
 	if err != nil {
 		return nil, errs.Wrap("payload.NewReader", err)
 	}
-	f := r.start(c, true)
+	f := r.start(newChunk(class, paid), true)
 	if f.err != nil {
 		f.c.release()
+		r.memory.filled(&r.holder)
 		return nil, errs.Wrap("payload.NewReader", f.err)
 	}
 	r.head = f
 	return r, nil
 }
 
-// startClass is the size of the buffers: as small as the range allows, and smaller when memory is short.
-func (r *Reader) startClass() int {
+// wantClass is the size of the next buffer: as small as what is left allows, and smaller when memory is short.
+func (r *Reader) wantClass() int {
 	class := len(chunkSizes) - 1
-	switch p := r.s.reads.pressure(); {
+	switch p := r.memory.pressure(); {
 	case p >= crowded:
 		class = 1
 	case p >= 2:
 		class = 2
 	}
-	if r.left < uint64(chunkSizes[class]) {
-		class = classFor(int(r.left))
+	if r.plan.left < uint64(chunkSizes[class]) {
+		class = classFor(int(r.plan.left))
 	}
 	return class
-}
-
-func (r *Reader) firstChunk() (*chunk, error) {
-	paid, err := r.s.reads.acquire(r.ctx, nil, int64(r.limit))
-	if err != nil {
-		return nil, err
-	}
-	return newChunk(r.class, paid), nil
 }
 
 // start plans the next piece and reads it into c, here and now or beside the caller.
 func (r *Reader) start(c *chunk, now bool) *flight {
 	f := &flight{c: c}
-	if f.p, f.err = r.plan.piece(r.ctx, r.limit); f.err != nil {
+	if f.p, f.err = r.plan.piece(r.ctx, len(c.buf)); f.err != nil {
 		return f
 	}
 	if now {
@@ -109,9 +115,10 @@ func (r *Reader) prepare() error {
 	if r.head != nil && r.off == r.head.p.n {
 		r.turn()
 	}
-	if r.ahead == nil && r.plan.left > 0 && r.s.reads.pressure() < crowded {
-		if paid, ok := r.s.reads.try(nil, int64(r.limit)); ok {
-			r.ahead = r.start(newChunk(r.class, paid), false)
+	if r.ahead == nil && r.plan.left > 0 && r.memory.pressure() < crowded {
+		class := r.wantClass()
+		if paid, ok := r.memory.try(&r.holder, int64(chunkSizes[class])); ok {
+			r.ahead = r.start(newChunk(class, paid), false)
 		}
 	}
 	if f := r.head; f.done != nil {
@@ -124,20 +131,34 @@ func (r *Reader) prepare() error {
 	return r.err
 }
 
-// turn replaces the used-up head by what is ahead, using its buffer for the next piece.
+// turn replaces the used-up head by what is ahead, using its buffer for the next piece if it still is of the right size.
 func (r *Reader) turn() {
-	c := r.head.c
+	c, want := r.head.c, r.wantClass()
 	r.off = 0
-	switch {
-	case r.ahead == nil:
-		r.head = r.start(c, true)
+	if r.ahead == nil {
+		r.head = r.start(r.fit(c, want), true)
 		return
-	case r.plan.left > 0:
-		r.head, r.ahead = r.ahead, r.start(c, false)
+	}
+	r.head, r.ahead = r.ahead, nil
+	if r.plan.left > 0 && int(c.class) == want && r.memory.pressure() < crowded {
+		r.ahead = r.start(c, false)
 		return
 	}
 	c.release()
-	r.head, r.ahead = r.ahead, nil
+}
+
+// fit makes the only buffer smaller, or larger if there is memory for it.
+func (r *Reader) fit(c *chunk, want int) *chunk {
+	switch {
+	case want < int(c.class):
+		return c.smaller(want)
+	case want > int(c.class):
+		if paid, ok := r.memory.try(&r.holder, int64(chunkSizes[want])); ok {
+			c.release()
+			return newChunk(want, paid)
+		}
+	}
+	return c
 }
 
 // failed names an error in the middle of a body: a missing blob is no news of the object any more, but a failure.
@@ -148,7 +169,7 @@ func (r *Reader) failed(err error) error {
 	return errs.Wrap("payload.Reader", err)
 }
 
-// WriteTo writes all the bytes that are still to come, in pieces of at most 1 MiB, or fails: fewer than Len bytes never come
+// WriteTo writes all the bytes that are still to come, in pieces of at most 1 MiB, of 64 KiB when memory is in use, or fails: fewer than Len bytes never come
 // without an error. It implements io.WriterTo and uses no buffer besides the reader's own.
 func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 	var total int64
@@ -156,23 +177,38 @@ func (r *Reader) WriteTo(w io.Writer) (int64, error) {
 		if err := r.prepare(); err != nil {
 			return total, err
 		}
-		n, err := w.Write(r.head.c.buf[r.off:r.head.p.n])
-		if n < 0 || n > r.head.p.n-r.off {
+		piece := r.head.c.buf[r.off:r.head.p.n]
+		if len(piece) > stallBytes && r.memory.pressure() > 0 { // so that a client that takes little is seen to take it
+			piece = piece[:stallBytes]
+		}
+		r.away.Store(false)
+		n, err := w.Write(piece)
+		r.away.Store(true)
+		if n < 0 || n > len(piece) {
 			return total, io.ErrShortWrite
 		}
 		total += int64(n)
 		r.given(n)
-		if err == nil && r.off < r.head.p.n {
+		if err == nil && n < len(piece) {
 			err = io.ErrShortWrite
 		}
 		if err != nil {
-			return total, err
+			return total, r.interrupted(err)
 		}
 	}
 	return total, nil
 }
 
+// interrupted names the cause of a write that failed because its client took too little.
+func (r *Reader) interrupted(err error) error {
+	if !r.memory.ended(&r.holder) {
+		return err
+	}
+	return errs.WrapKind("payload.Reader", errs.Timeout, fmt.Errorf("the client took fewer than %d bytes in %v while others waited for memory: %w", stallBytes, stallAfter, err))
+}
+
 func (r *Reader) given(n int) {
+	r.got.Add(int64(n))
 	r.off += n
 	r.left -= uint64(n)
 }
@@ -192,6 +228,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // Close gives the buffers back; one that a replica still fills is given back when it has answered. It does not fail.
 func (r *Reader) Close() error {
+	r.memory.filled(&r.holder)
 	for _, f := range [2]*flight{r.head, r.ahead} {
 		switch {
 		case f == nil:

@@ -29,6 +29,7 @@ type Store struct {
 	writes *Budget
 	small  *Budget // for bodies of at most chunkSmall that find the other one used up
 	reads  *Budget
+	brief  *Budget // for answers of at most chunkSmall that find the other one used up
 	bases  bases
 	hints  *hinter
 	// follows holds a token for each write that brings blobs elsewhere.
@@ -57,9 +58,11 @@ func NewStore(p Placement, opt Options) *Store {
 		writes:   NewBudget(opt.BudgetBytes, reserveBytes, opt.BudgetWait),
 		small:    NewBudget(opt.BudgetBytes/smallPart, 0, opt.BudgetWait),
 		reads:    NewBudget(opt.BudgetBytes/2, 0, opt.BudgetWait),
+		brief:    NewBudget(opt.BudgetBytes/smallPart, 0, opt.BudgetWait),
 		suspects: map[uint32]time.Time{},
 		follows:  make(chan struct{}, followsMax),
 	}
+	s.reads.last = lastPartRead
 	s.hints = newHinter(p.Volume, opt.VolumeTimeout)
 	return s
 }
@@ -75,24 +78,33 @@ func (s *Store) Close() {
 type Memory struct {
 	Writes, Reads int64  // bytes, coming in and going out
 	Stalled       uint64 // uploads that were ended because they stood still while others waited
+	StalledReads  uint64 // answers of which the same is true
 }
 
 // Memory is the state of now.
 func (s *Store) Memory() Memory {
-	return Memory{Writes: s.writes.Used() + s.small.Used(), Reads: s.reads.Used(), Stalled: s.writes.stalls.Load() + s.small.stalls.Load()}
+	return Memory{
+		Writes: s.writes.Used() + s.small.Used(), Reads: s.reads.Used() + s.brief.Used(),
+		Stalled: s.writes.stalls.Load() + s.small.stalls.Load(), StalledReads: s.reads.stalls.Load() + s.brief.stalls.Load(),
+	}
 }
 
 // acquire takes memory for a blob that is being filled. Small bodies do not wait behind large ones: they have a part of their own
 // for when there is nothing else. They need one buffer each, so that none waits for another while it holds memory.
-func (s *Store) acquire(ctx context.Context, b *blob, small bool, n int64) (grant, error) {
+func (s *Store) acquire(ctx context.Context, b *holder, small bool, n int64) (grant, error) {
+	return b.acquireOr(ctx, s.small, small, n)
+}
+
+// acquireOr takes memory of the holder's Budget; a small one that finds none there takes it of another from then on.
+func (h *holder) acquireOr(ctx context.Context, other *Budget, small bool, n int64) (grant, error) {
 	if !small {
-		return s.writes.acquire(ctx, b, n)
+		return h.memory.acquire(ctx, h, n)
 	}
-	if g, ok := s.writes.try(b, n); ok {
+	if g, ok := h.memory.try(h, n); ok {
 		return g, nil
 	}
-	b.memory = s.small
-	return s.small.acquire(ctx, b, n)
+	h.memory = other
+	return h.memory.acquire(ctx, h, n)
 }
 
 // suspect makes a volume the last choice for a while.

@@ -3,32 +3,45 @@ package payload
 import (
 	"cmp"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
-// While somebody waits for memory, an upload that holds some has to bring bytes: at least stallBytes in stallAfter. Slow uploads
-// are legal, but not at the cost of others.
+// While somebody waits for memory, the client of an upload or an answer that holds some has to bring or take bytes: at least stallBytes in
+// stallAfter. Slow clients are legal, but not at the cost of others.
 const (
 	stallAfter = 5 * time.Second
 	stallBytes = 64 << 10
 	sweepEvery = time.Second
 )
 
-// watched is what a Budget knows of a blob that is being filled. The Budget's mu guards it.
+// holder is who holds memory of a Budget until a client has brought or taken bytes: a blob that is being filled, or a reader.
+type holder struct {
+	w         *Write // of a blob; nil: a reader
+	memory    *Budget
+	account   string       // who pays; "": nobody in particular
+	interrupt func()       // ends the wait for the client; nil: it is left alone
+	got       atomic.Int64 // bytes that the client brought or took
+	unsent    func() int64 // bytes counted in got that are on their way to the client yet; nil: none
+	away      atomic.Bool  // it does not wait for its client now
+	watched                // guarded by the Budget's mu
+}
+
+// watched is what a Budget knows of a holder.
 type watched struct {
-	prev, next *blob // in the Budget's list
+	prev, next *holder // in the Budget's list
 	in         *list
 	held       int64 // bytes of memory
 	waits      bool  // for memory, so that it can't bring bytes
-	seen       int64 // bytes brought, when the clock began
+	seen       int64 // bytes brought or taken, when the clock began
 	since      time.Time
 	told       bool // to end
 }
 
-// list is the blobs that are being filled, oldest first.
-type list struct{ first, last *blob }
+// list is holders, oldest first.
+type list struct{ first, last *holder }
 
-func (l *list) add(b *blob) {
+func (l *list) add(b *holder) {
 	if b.in != nil {
 		return
 	}
@@ -41,7 +54,7 @@ func (l *list) add(b *blob) {
 	l.last = b
 }
 
-func (l *list) remove(b *blob) {
+func (l *list) remove(b *holder) {
 	if b.in != l {
 		return
 	}
@@ -58,7 +71,7 @@ func (l *list) remove(b *blob) {
 	b.in, b.prev, b.next = nil, nil, nil
 }
 
-// sweep ends as many uploads that stand still as hold what is waited for, those of the accounts that hold most first.
+// sweep ends as many of those that stand still as hold what is waited for, those of the accounts that hold most first.
 func (b *Budget) sweep(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -73,13 +86,13 @@ func (b *Budget) sweep(now time.Time) {
 		}
 	}
 	idle := b.stalled(now)
-	slices.SortStableFunc(idle, func(x, y *blob) int { return cmp.Compare(b.shareOf(y).held, b.shareOf(x).held) })
+	slices.SortStableFunc(idle, func(x, y *holder) int { return cmp.Compare(b.shareOf(y).held, b.shareOf(x).held) })
 	for _, who := range idle {
 		if wanted <= 0 {
 			return
 		}
 		// Under mu, so that it is being filled still: later its connection may serve another request.
-		who.w.interrupt()
+		who.interrupt()
 		if !who.told {
 			who.told = true
 			b.stalls.Add(1)
@@ -88,16 +101,26 @@ func (b *Budget) sweep(now time.Time) {
 	}
 }
 
-// stalled gives the blobs whose clients brought too little for too long while others waited. The caller holds mu.
-func (b *Budget) stalled(now time.Time) (idle []*blob) {
+// stalled gives those whose clients brought or took too little for too long while others waited. The caller holds mu.
+func (b *Budget) stalled(now time.Time) (idle []*holder) {
 	for who := b.filling.first; who != nil; who = who.next {
 		got := who.got.Load()
+		if who.unsent != nil && !who.away.Load() {
+			got -= who.unsent()
+		}
 		switch {
-		case who.since.IsZero() || who.waits || got-who.seen >= stallBytes:
+		case who.since.IsZero() || who.waits || who.away.Load() || got-who.seen >= stallBytes:
 			who.seen, who.since = got, now
-		case now.Sub(who.since) >= stallAfter && who.w != nil && who.w.interrupt != nil:
+		case now.Sub(who.since) >= stallAfter && who.interrupt != nil:
 			idle = append(idle, who)
 		}
 	}
 	return idle
+}
+
+// ended says that a holder was told to end.
+func (b *Budget) ended(who *holder) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return who.told
 }

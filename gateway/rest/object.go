@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"minikv/gateway/objects"
+	"minikv/gateway/payload"
 	"minikv/gateway/s3"
 	"minikv/internal/digest"
 	"minikv/internal/errs"
@@ -145,6 +146,10 @@ func getObject(c *call) error {
 		}
 		c.w.WriteHeader(g.answer(obj))
 		return nil
+	}
+	req.ReadOptions = payload.ReadOptions{Account: c.who.CanonicalID, Interrupt: c.w.interrupt}
+	if unsent := c.s.cfg.Unsent; unsent != nil {
+		req.Unsent = func() int64 { return unsent(c.r.Context()) }
 	}
 	obj, body, err := c.s.cfg.Store.Open(c.ctx(), req, g.decide)
 	if err != nil {

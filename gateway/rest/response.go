@@ -56,6 +56,11 @@ func (w *response) Write(p []byte) (n int, err error) {
 	}
 }
 
+// interrupt makes a write that waits time out.
+func (w *response) interrupt() {
+	_ = w.control.SetWriteDeadline(time.Unix(1, 0)) // unsupported only in tests
+}
+
 // requestBody reads a request's body with a deadline on progress.
 type requestBody struct {
 	src     io.Reader

@@ -72,6 +72,8 @@ type Config struct {
 
 	// ConnContext is http.Server's. nil: none.
 	ConnContext func(ctx context.Context, c net.Conn) context.Context
+	// Unsent tells how many bytes of the answer to a request with this context its client has yet to take. nil: nothing is known.
+	Unsent func(ctx context.Context) int64
 
 	// Spare says of a connection that it is beyond what the port may have, for one request of health or metrics only. nil: none.
 	Spare func(c net.Conn) bool

@@ -229,6 +229,7 @@ func (n *Node) gatewaySamples(obj *objects.Objects) []telemetry.Sample {
 	return []telemetry.Sample{
 		body("in", m.Writes), body("out", m.Reads),
 		{Name: "minikv_gateway_bodies_stalled_total", Help: "Bodies ended because they stood still while others waited for memory.", Counter: true, Value: float64(m.Stalled)},
+		{Name: "minikv_gateway_downloads_stalled_total", Help: "Answers ended because their client took nothing while others waited for memory.", Counter: true, Value: float64(m.StalledReads)},
 		{Name: "minikv_gateway_connections_refused_total", Help: "Connections closed because their address had too many.", Counter: true, Value: float64(n.refused.Load())},
 	}
 }
@@ -268,7 +269,7 @@ func (n *Node) serveREST(directory *iam.Directory, registry metricsRegistry, tls
 	rc := rest.Config{
 		Bucket: n.restBucket(), Directory: directory,
 		Verifier: sigv4.NewVerifier(sigv4.Options{Keys: directory, Region: n.cfg.Region}),
-		Refused:  gateway.RefusedHead, ConnContext: gateway.ConnContext,
+		Refused:  gateway.RefusedHead, ConnContext: gateway.ConnContext, Unsent: gateway.Unsent,
 		Spare: func(c net.Conn) bool { return isSpare(gateway.Underlying(c)) },
 		Open:  n.cfg.Dev, PlaintextBasic: n.cfg.PlaintextBasic, PublicMetrics: n.cfg.PublicMetrics,
 		Waiting: n.waiting,
