@@ -45,10 +45,7 @@ microbench: ## Benchmark* of the packages
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
 
 fuzz: ## every fuzz target for FUZZTIME
-	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
-		for f in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go | sed 's/func //' | sort -u); do \
-			echo "$$dir $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$dir; \
-		done; done
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
 e2e: build ## the suites that run the real binary
 	MINIKV_BIN=$(CURDIR)/bin/minikv $(GO) test -timeout 30m -count 1 ./e2e/...

@@ -68,6 +68,7 @@ func (g *generations) twice() (all []string) {
 // TestClusterCAS: fifty writers on three gateways each try to write the next generation if the present one is still there, while the
 // leader is killed again and again; each generation is replaced by exactly one attempt.
 func TestClusterCAS(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	f := harness.StartFleet(t, harness.Plan{Coordinators: 3, Volumes: 3, Gateways: 3})
 	gateways := f.Gateways()
 	bucket, key := gateways[0].Bucket(t), "generation"

@@ -3,7 +3,6 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -14,7 +13,6 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
-	"github.com/stretchr/testify/require"
 
 	"minikv/e2e/harness"
 )
@@ -44,6 +42,8 @@ type faultRun struct {
 	mu      sync.Mutex // guards what follows: loads run beside steps
 	seq     uint64
 	objects map[string][]content // what each key may be: one, unless an attempt was not answered
+	strays  map[string][]stray   // what attempts that were not answered may still do to each key
+	loads   map[string]bool      // keys that belong to a client of a load
 	turn    int                  // whose gateway's it is
 	silent  map[*s3.Client]time.Time
 
@@ -61,6 +61,8 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 		t: t, clients: map[*harness.Node]*s3.Client{}, objects: map[string][]content{}, puts: map[string]*halfPut{},
 		uploads: map[string]*openUpload{},
 		silent:  map[*s3.Client]time.Time{},
+		strays:  map[string][]stray{},
+		loads:   map[string]bool{},
 	}
 	p.Args = append(slices.Clone(faultArgs), p.Args...)
 	r.f = harness.StartFleet(t, p)
@@ -191,7 +193,10 @@ func (r *faultRun) possible(key string) []content {
 // store puts a key until it is answered.
 func (r *faultRun) store(ctx context.Context, key string, v content) error {
 	r.may(key, v)
-	if err := r.again(ctx, nil, func(ctx context.Context, c *s3.Client) error { return r.put(ctx, c, key, v) }); err != nil {
+	err := r.again(ctx, nil, func(ctx context.Context, c *s3.Client) error {
+		return r.strayed(key, v, r.put(ctx, c, key, v))
+	})
+	if err != nil {
 		return fmt.Errorf("put %s: %w", key, err)
 	}
 	r.is(key, v)
@@ -202,7 +207,7 @@ func (r *faultRun) remove(ctx context.Context, key string) error {
 	r.may(key, content{})
 	err := r.again(ctx, nil, func(ctx context.Context, c *s3.Client) error {
 		_, err := c.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &r.bucket, Key: &key})
-		return err
+		return r.strayed(key, content{}, err)
 	})
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", key, err)
@@ -232,7 +237,7 @@ func (r *faultRun) read(ctx context.Context, at *harness.Node, key string) error
 	if err != nil {
 		return fmt.Errorf("get %s: %w", key, err)
 	}
-	for _, v := range r.possible(key) {
+	for _, v := range append(r.possible(key), r.astray(key)...) {
 		if absent && v == (content{}) || !absent && v != (content{}) && bytes.Equal(body, v.bytes()) {
 			r.is(key, v)
 			return nil
@@ -241,8 +246,20 @@ func (r *faultRun) read(ctx context.Context, at *harness.Node, key string) error
 	return fmt.Errorf("get %s: absent: %v, %d bytes; possible: %v", key, absent, len(body), r.possible(key))
 }
 
-// check reads everything and compares a listing with it.
+// check reads everything and compares a listing with it; again, if what was not answered may have happened in between.
 func (r *faultRun) check(at *harness.Node) error {
+	err := r.checkOnce(at)
+	for range 3 {
+		if err == nil || !r.anyAstray() {
+			break
+		}
+		r.t.Logf("    again: %v", err)
+		err = r.checkOnce(at)
+	}
+	return err
+}
+
+func (r *faultRun) checkOnce(at *harness.Node) error {
 	var want []string
 	for _, key := range r.keys() {
 		if err := r.read(r.t.Context(), at, key); err != nil {
@@ -273,79 +290,4 @@ func (r *faultRun) check(at *harness.Node) error {
 		return fmt.Errorf("the listing is %v, the objects are %v", got, want)
 	}
 	return nil
-}
-
-// halfPut is a put whose body is being sent.
-type halfPut struct {
-	v    content
-	rest chan struct{} // closed: send the rest
-	done chan error
-}
-
-var errGivenUp = errors.New("the test has ended")
-
-// half gives the first half of the body at once and the rest when it is told to.
-type half struct {
-	r    io.Reader
-	mid  int
-	read int
-	rest <-chan struct{}
-	end  <-chan struct{}
-	told chan struct{} // closed when half was taken
-}
-
-func (h *half) Read(p []byte) (int, error) {
-	if h.read >= h.mid && h.told != nil {
-		close(h.told)
-		h.told = nil
-		select {
-		case <-h.rest:
-		case <-h.end:
-			return 0, errGivenUp
-		}
-	}
-	if h.told != nil {
-		p = p[:min(len(p), h.mid-h.read)]
-	}
-	n, err := h.r.Read(p)
-	h.read += n
-	return n, err
-}
-
-func (r *faultRun) beginPut(key string, size int, at *harness.Node) {
-	r.t.Helper()
-	v := content{seed: uint64(len(key)) + 77, size: size}
-	p := &halfPut{v: v, rest: make(chan struct{}), done: make(chan error, 1)}
-	h := &half{r: bytes.NewReader(v.bytes()), mid: size / 2, rest: p.rest, end: r.t.Context().Done(), told: make(chan struct{})}
-	told := h.told
-	r.may(key, v)
-	r.puts[key] = p
-	go func() { p.done <- putStream(r.t.Context(), at, r.bucket, key, h, int64(size)) }()
-	select {
-	case <-told:
-	case err := <-p.done:
-		require.NoError(r.t, err, "the put ended before half of it was sent")
-	}
-}
-
-func (r *faultRun) finishPut(key string, mayFail bool) error {
-	p := r.puts[key]
-	if p == nil {
-		return fmt.Errorf("no put of %s was begun", key)
-	}
-	close(p.rest)
-	select {
-	case err := <-p.done:
-		if err == nil {
-			r.is(key, p.v)
-			return nil
-		}
-		r.t.Logf("    put of %s: %v", key, err)
-		if mayFail {
-			return nil
-		}
-		return err
-	case <-time.After(3 * faultAnswered):
-		return errors.New("the put was not answered")
-	}
 }

@@ -27,6 +27,7 @@ const (
 
 // TestFailover: after each loss of the leader writes and reads are answered within 5 s, and the distribution is told (I13).
 func TestFailover(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	cuts := *failoverCuts
 	if cuts < 0 {
 		cuts = *failoverKills / 4

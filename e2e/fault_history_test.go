@@ -17,6 +17,7 @@ import (
 
 var (
 	faultHistories = flag.Int("fault.histories", 2, "how many histories of a cluster under faults are recorded and checked")
+	faultClusters  = flag.Int("fault.clusters", 1, "how many clusters record histories at the same time")
 	faultDuration  = flag.Duration("fault.duration", 4*time.Second, "how long each history is")
 	faultMachines  = flag.Bool("fault.machines", false, "in histories wall clocks jump and disks are slow, too: with the binary of the fault suite")
 	faultSeed      = flag.Uint64("fault.seed", 0, "seed of the first history; 0: a random one")
@@ -25,17 +26,24 @@ var (
 // TestClusterLinearizable: clients of three gateways read, write, compare and swap, delete, copy, list and send batches while nodes
 // are killed, frozen and cut off, one way or both, and with -fault.machines their clocks jump and their disks are slow; what they saw could have come from one atomic store (I2 to I5, I13, I14).
 func TestClusterLinearizable(t *testing.T) {
-	f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: faultArgs, Faults: *faultMachines})
+	t.Parallel() // most of it is waiting
 	seed := *faultSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
-	for i := range *faultHistories {
-		weights := hist.Weights{}
-		if i%2 == 1 {
-			weights = hist.PerKey
-		}
-		t.Run(fmt.Sprint(i), func(t *testing.T) { clusterHistory(t, f, seed+uint64(i), weights) })
+	clusters := min(*faultClusters, *faultHistories)
+	for c := range clusters {
+		t.Run(fmt.Sprint("cluster", c), func(t *testing.T) {
+			t.Parallel()
+			f := harness.StartFleet(t, harness.Plan{Nodes: 3, Args: faultArgs, Faults: *faultMachines})
+			for i := c; i < *faultHistories; i += clusters {
+				weights := hist.Weights{}
+				if i/clusters%2 == 1 {
+					weights = hist.PerKey
+				}
+				t.Run(fmt.Sprint(i), func(t *testing.T) { clusterHistory(t, f, seed+uint64(i), weights) })
+			}
+		})
 	}
 }
 

@@ -22,6 +22,7 @@ const staleReaders, staleWriters = 48, 16
 // TestAThawedLeaderServesNothingOld: a leader stands still while another one is elected and writes. Requests wait at it when it goes
 // on, before it can have noticed; each is answered with what is there now, or not at all (I2, I14).
 func TestAThawedLeaderServesNothingOld(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	r := newFaultRun(t, harness.Plan{Nodes: 3})
 	key := "key"
 	require.NoError(t, r.store(t.Context(), key, content{1, 100}))

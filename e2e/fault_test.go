@@ -60,6 +60,7 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	exits NODE                    the process ends by itself, within 20 s
 //	end load p99 DURATION         99 of 100 operations were answered within that time
 func TestFaults(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	files, err := filepath.Glob("testdata/faults/*.txt")
 	require.NoError(t, err)
 	require.NotEmpty(t, files)

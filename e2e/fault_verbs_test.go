@@ -30,11 +30,11 @@ func init() {
 	faultVerbs = map[string]func(r *faultRun, args []string) error{
 		"put": times(func(r *faultRun) error { return r.store(r.t.Context(), r.newKey(), r.newContent()) }),
 		"overwrite": times(func(r *faultRun) error {
-			keys := r.keys()
+			keys := r.free()
 			return r.store(r.t.Context(), keys[rand.IntN(len(keys))], r.newContent())
 		}),
 		"delete": times(func(r *faultRun) error {
-			keys := r.keys()
+			keys := r.free()
 			return r.remove(r.t.Context(), keys[rand.IntN(len(keys))])
 		}),
 		"big":      times((*faultRun).putBig),
@@ -119,7 +119,7 @@ func (r *faultRun) try(args []string) error {
 	failed := 0
 	for i := range n {
 		key, v := r.newKey(), r.newContent()
-		if keys := r.keys(); i%2 == 1 && len(keys) > 0 {
+		if keys := r.free(); i%2 == 1 && len(keys) > 0 {
 			key = keys[rand.IntN(len(keys))]
 		}
 		c := r.clients[at]
@@ -453,7 +453,7 @@ func (l *faultLoad) one(r *faultRun, own *[]string) {
 	}
 	switch k := rand.IntN(10); {
 	case key == "" || k < 3:
-		key = r.newKey()
+		key = r.claim(r.newKey())
 		err = r.store(ctx, key, r.newContent())
 		*own = append(*own, key)
 	case k < 5:

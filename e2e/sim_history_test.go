@@ -38,6 +38,7 @@ const (
 // TestSimulated: many short histories of coordinators, volumes and gateways in one process, whose messages are late or lost and
 // which crash and come back on what their disks kept. Time is simulated, so that elections cost none (I1 to I5, I7, I13).
 func TestSimulated(t *testing.T) {
+	t.Parallel() // on one core
 	seed := *simSeed
 	if seed == 0 {
 		seed = rand.Uint64()
