@@ -78,9 +78,9 @@ func AppendError(dst []byte, e *Error, resource, requestID, hostID string) []byt
 	dst = append(dst, xmlHeader...)
 	dst = append(dst, "<Error>"...)
 	dst = appendElement(dst, "Code", string(e.Code))
-	dst = appendElement(dst, "Message", e.Message)
+	dst = appendEcho(dst, "Message", e.Message)
 	for _, f := range e.Fields {
-		dst = appendElement(dst, f.Name, f.Value)
+		dst = appendEcho(dst, f.Name, f.Value)
 	}
 	for _, f := range [...]Field{{"Resource", resource}, {"RequestId", requestID}, {"HostId", hostID}} {
 		if f.Value != "" {

@@ -55,7 +55,7 @@ func TestErrorXML(t *testing.T) {
 	e := NewError(CodeNoSuchKey, "").With("Key", "a<b>\x01\r").WithHeader("x-amz-delete-marker", "true")
 	got := string(AppendError(nil, e, "/b/a&b", "REQ", ""))
 	require.Equal(t, `<?xml version="1.0" encoding="UTF-8"?>`+"\n"+
-		`<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>a&lt;b&gt;&#x1;&#xD;</Key>`+
+		`<Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><Key>a&lt;b&gt;`+"\uFFFD"+`&#xD;</Key>`+
 		`<Resource>/b/a&amp;b</Resource><RequestId>REQ</RequestId></Error>`, got)
 	require.NotContains(t, got, "xmlns")
 

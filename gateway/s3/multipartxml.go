@@ -26,7 +26,7 @@ type PartsResult struct {
 func AppendParts(dst []byte, r *PartsResult) []byte {
 	dst = appendRoot(dst, "ListPartsResult")
 	dst = appendElement(dst, "Bucket", r.Bucket)
-	dst = appendElement(dst, "Key", r.Key)
+	dst = appendEcho(dst, "Key", r.Key)
 	dst = appendElement(dst, "UploadId", r.Params.UploadID)
 	dst = appendOwner(dst, "Initiator", r.OwnerID, r.OwnerName)
 	dst = appendOwner(dst, "Owner", r.OwnerID, r.OwnerName)
@@ -138,7 +138,7 @@ func (u *Upload) append(dst []byte, url bool) []byte {
 func AppendInitiate(dst []byte, bucket, key, uploadID string) []byte {
 	dst = appendRoot(dst, "InitiateMultipartUploadResult")
 	dst = appendElement(dst, "Bucket", bucket)
-	dst = appendElement(dst, "Key", key)
+	dst = appendEcho(dst, "Key", key)
 	dst = appendElement(dst, "UploadId", uploadID)
 	return append(dst, "</InitiateMultipartUploadResult>"...)
 }
@@ -148,7 +148,7 @@ func AppendComplete(dst []byte, location, bucket, key string, e digest.ETag, c d
 	dst = appendRoot(dst, "CompleteMultipartUploadResult")
 	dst = appendElement(dst, "Location", location)
 	dst = appendElement(dst, "Bucket", bucket)
-	dst = appendElement(dst, "Key", key)
+	dst = appendEcho(dst, "Key", key)
 	dst = appendETag(dst, e)
 	dst = appendTypedChecksum(dst, c)
 	return append(dst, "</CompleteMultipartUploadResult>"...)

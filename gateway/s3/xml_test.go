@@ -3,6 +3,7 @@ package s3
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"fmt"
 	"io"
 	"net/http"
@@ -116,6 +117,20 @@ func TestControlCharactersStayApart(t *testing.T) {
 	require.Contains(t, string(b), "<K>&#x9;</K><K>&#xA;</K>")
 	require.Contains(t, string(b), "<K>&#x1F;</K>")
 	require.Equal(t, "&#x7F;\uFFFDü", string(appendText(nil, "\x7f\xffü")))
+}
+
+// Where a key only repeats the request, a parser must not fail of it: XML 1.0 has no control characters, escaped or not.
+func TestEchoedKeysAreParsed(t *testing.T) {
+	const key = "a\x01\x00\uFFFE\r\n\t<ü"
+	for _, body := range [][]byte{
+		AppendInitiate(nil, "bkt", key, "id"), AppendComplete(nil, "http://h/bkt/k", "bkt", key, etag(t, tagA+"-2"), digest.Checksum{}),
+		AppendParts(nil, &PartsResult{Bucket: "bkt", Key: key, Params: &PartsParams{}}),
+		AppendError(nil, NewError(CodeNoSuchKey, "no \x02").With("Key", key), "/", "r", "h"),
+	} {
+		var parsed struct{ Key string }
+		require.NoError(t, xml.Unmarshal(body, &parsed), "%s", body)
+		require.Equal(t, "a\uFFFD\uFFFD\uFFFD\r\n\t<ü", parsed.Key)
+	}
 }
 
 func TestBucketsReadBySDK(t *testing.T) {

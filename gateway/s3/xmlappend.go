@@ -1,6 +1,7 @@
 package s3
 
 import (
+	"strings"
 	"unicode/utf8"
 )
 
@@ -77,6 +78,17 @@ func appendClose(dst []byte, name string) []byte {
 // appendElement appends <name>text</name>.
 func appendElement(dst []byte, name, text string) []byte {
 	return appendClose(appendText(appendOpen(dst, name), text), name)
+}
+
+// appendEcho appends an element that repeats what the client sent and knows. What XML 1.0 cannot hold, escaped or not, becomes
+// U+FFFD: parsers refuse a whole answer with a control character in it.
+func appendEcho(dst []byte, name, text string) []byte {
+	return appendElement(dst, name, strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' {
+			return utf8.RuneError
+		}
+		return r
+	}, text))
 }
 
 // appendEncoded appends an element whose text is URL-encoded if url is set (encoding-type=url).
