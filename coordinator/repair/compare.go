@@ -186,8 +186,8 @@ func (c *Comparer) report(ctx context.Context, bad []Finding) error {
 	return err
 }
 
-// Round compares all shards once: digests first; of the shards that differ and still do after a while, the lists, or, where there are many,
-// metadata.
+// Round compares all shards once: digests first; of the shards that differ and still do after a while, without what is not alive, the lists,
+// or, where there are many, metadata.
 func (c *Comparer) Round(ctx context.Context) error {
 	const op = "repair.Round"
 	t, err := readTopology(ctx, c.Metadata)
@@ -197,14 +197,20 @@ func (c *Comparer) Round(ctx context.Context) error {
 	if !slices.ContainsFunc(t.Shards, func(s *metapb.ShardRow) bool { return len(s.Members) > 1 }) {
 		return nil
 	}
-	differ := c.differing(ctx, t, nil)
+	differ := t.differing(c.digests(ctx, t), nil)
 	if len(differ) > 0 {
 		select {
 		case <-c.Clock.After(settleTime):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		differ = c.differing(ctx, t, differ)
+		digests := c.digests(ctx, t)
+		if differ = t.differing(digests, differ); len(differ) > 0 {
+			if err := c.leftOut(ctx, t, digests, differ); err != nil {
+				return errs.Wrap(op, err)
+			}
+			differ = t.differing(digests, differ)
+		}
 	}
 	c.mu.Lock()
 	c.stats.Rounds++
@@ -222,8 +228,8 @@ func (c *Comparer) Round(ctx context.Context) error {
 	return nil
 }
 
-// differing are the shards, of those given (nil: all), whose members that answer do not hold the same. Shards that move are left out.
-func (c *Comparer) differing(ctx context.Context, t *topology, of []uint32) []uint32 {
+// digests are those of all volumes that answer, by number.
+func (c *Comparer) digests(ctx context.Context, t *topology) map[uint32][]object.ShardDigest {
 	digests := map[uint32][]object.ShardDigest{}
 	for _, row := range t.Volumes {
 		call, cancel := context.WithTimeout(ctx, checkMax)
@@ -233,6 +239,11 @@ func (c *Comparer) differing(ctx context.Context, t *topology, of []uint32) []ui
 			digests[row.Number] = all
 		}
 	}
+	return digests
+}
+
+// differing are the shards, of those given (nil: all), whose members that answered do not hold the same. Shards that move are left out.
+func (t *topology) differing(digests map[uint32][]object.ShardDigest, of []uint32) []uint32 {
 	var out []uint32
 	for i, s := range t.Shards {
 		if len(s.Joining) > 0 || (of != nil && !slices.Contains(of, uint32(i))) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
+	"pgregory.net/rapid"
 
 	"minikv/internal/object"
 )
@@ -138,4 +139,65 @@ func TestStartedVolumesAreComparedFirst(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 1, x.Stats().Rounds)
 	})
+}
+
+// TestUndecidedBlobsAreNoDifference: whatever failed writes have left on some replicas, a round is over with digests and prepared blobs, and
+// each replica that was lost is found in it, however many shards either is in.
+func TestUndecidedBlobsAreNoDifference(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCluster(rapid.IntRange(3, 5).Draw(t, "volumes"), 3)
+		c.hinted = map[object.BlobID]bool{}
+		for n := range rapid.IntRange(0, 60).Draw(t, "alive") {
+			id := c.put(n, 9).Blob(2)
+			c.hinted[id] = rapid.IntRange(0, 3).Draw(t, "hinted") > 0
+		}
+		for n := range rapid.IntRange(0, 60).Draw(t, "undecided") {
+			base := c.put(1000+n, 9)
+			delete(c.runs, base)
+			c.dying[base] = n%7 == 0
+			for _, v := range c.members(base.Blob(2)) {
+				if rapid.Bool().Draw(t, "not here") {
+					c.lose(base.Blob(2), v, object.Missing, false)
+				}
+			}
+		}
+		x := c.comparer()
+		x.Clock = noClock{}
+		if err := x.Round(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if c.listed > 0 || x.Stats().Differ > 0 || len(c.missing) > 0 {
+			t.Fatalf("%d lists, %+v, %d rows", c.listed, x.Stats(), len(c.missing))
+		}
+		lost := map[replica]bool{}
+		for base := range c.runs {
+			id := base.Blob(2)
+			if rapid.IntRange(0, 9).Draw(t, "lost") == 0 {
+				r := replica{id, rapid.SampledFrom(c.members(id)).Draw(t, "on")}
+				c.lose(id, r.volume, object.Missing, false)
+				lost[r] = true
+			}
+		}
+		if err := x.Round(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		for r := range lost {
+			if c.missing[r] == nil {
+				t.Fatalf("the loss of %s on volume %d was not found", r.blob, r.volume)
+			}
+		}
+		if len(c.missing) != len(lost) {
+			t.Fatalf("%d rows for %d losses", len(c.missing), len(lost))
+		}
+	})
+}
+
+// noClock does not wait.
+type noClock struct{}
+
+func (noClock) Now() time.Time { return time.Now() }
+func (noClock) After(time.Duration) <-chan time.Time {
+	c := make(chan time.Time, 1)
+	c <- time.Now()
+	return c
 }

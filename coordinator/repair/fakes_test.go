@@ -40,7 +40,9 @@ type cluster struct {
 	slow    time.Duration // of one Fetch
 	deep    int64         // bytes checked deep
 	cleared int
-	digests int // calls
+	digests int                    // calls
+	listed  int                    // calls of ListShard, and pages of runs
+	hinted  map[object.BlobID]bool // the volumes know that it is committed
 	audits  []*metapb.AuditAnswer
 	failed  error // of the metadata
 }
@@ -138,6 +140,7 @@ func (c *cluster) Read(_ context.Context, q *metapb.Query) (*metapb.Answer, erro
 		}
 		a.A = &metapb.Answer_Audit{Audit: r}
 	case *metapb.Query_Runs:
+		c.listed++
 		a.A = &metapb.Answer_Runs{Runs: c.runPage(q.Runs)}
 	}
 	return a, c.failed
@@ -295,12 +298,23 @@ func (c *cluster) Check(_ context.Context, at *metapb.VolumeRow, q object.Check)
 func (c *cluster) ListShard(ctx context.Context, at *metapb.VolumeRow, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.listed++
+	return c.list(at, after, limit, func(r replica) bool { return shards == 0 || r.blob.Shard(shards) == shard })
+}
+
+func (c *cluster) ListPrepared(_ context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.list(at, after, limit, func(r replica) bool { return !c.hinted[r.blob] })
+}
+
+func (c *cluster) list(at *metapb.VolumeRow, after object.BlobID, limit int, want func(replica) bool) ([]object.BlobInfo, error) {
 	if c.down[at.Number] {
 		return nil, errs.E("fake", errs.Unavailable, "volume %d is down", at.Number)
 	}
 	var all []object.BlobInfo
 	for r := range c.held {
-		if r.volume == at.Number && (shards == 0 || r.blob.Shard(shards) == shard) {
+		if r.volume == at.Number && want(r) {
 			all = append(all, object.BlobInfo{ID: r.blob, Length: 9})
 		}
 	}

@@ -40,6 +40,8 @@ type Volumes interface {
 	List(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error)
 	// ListShard is List of one shard.
 	ListShard(ctx context.Context, at *metapb.VolumeRow, shard, shards uint32, after object.BlobID, limit int) ([]object.BlobInfo, error)
+	// ListPrepared is List of blobs that the volume does not know to be committed.
+	ListPrepared(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error)
 	// Digests tells what a volume holds of each of so many shards.
 	Digests(ctx context.Context, at *metapb.VolumeRow, shards uint32) ([]object.ShardDigest, error)
 }

@@ -25,15 +25,33 @@ const ShardDigestLen = 4 + 8 + 8 + 32
 
 // Add takes a blob in. The same blob must not be added twice.
 func (d *ShardDigest) Add(id BlobID, length int64) {
+	h := sumOf(id, length)
+	for i := range d.Sum {
+		d.Sum[i] += h[i]
+	}
+	d.Blobs++
+	d.Bytes += uint64(length)
+}
+
+// Remove takes a blob out that was added.
+func (d *ShardDigest) Remove(id BlobID, length int64) {
+	h := sumOf(id, length)
+	for i := range d.Sum {
+		d.Sum[i] -= h[i]
+	}
+	d.Blobs--
+	d.Bytes -= uint64(length)
+}
+
+func sumOf(id BlobID, length int64) (sum [4]uint64) {
 	var b [BlobIDLen + 8]byte
 	copy(b[:], id[:])
 	binary.LittleEndian.PutUint64(b[BlobIDLen:], uint64(length))
 	h := sha256.Sum256(b[:])
-	for i := range d.Sum {
-		d.Sum[i] += binary.LittleEndian.Uint64(h[8*i:])
+	for i := range sum {
+		sum[i] = binary.LittleEndian.Uint64(h[8*i:])
 	}
-	d.Blobs++
-	d.Bytes += uint64(length)
+	return sum
 }
 
 // AppendTo appends the digest in ShardDigestLen bytes: shard u32, blobs u64, bytes u64, sum 4 x u64, little-endian.

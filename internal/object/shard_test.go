@@ -49,3 +49,21 @@ func TestShardDigestBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestRemovedFromADigest is as if never added.
+func TestRemovedFromADigest(t *testing.T) {
+	var with, without ShardDigest
+	for n := range byte(20) {
+		id := NewRunBase(0, [12]byte{n}).Blob(uint32(n))
+		with.Add(id, int64(n))
+		if n%3 > 0 {
+			without.Add(id, int64(n))
+		}
+	}
+	for n := byte(0); n < 20; n += 3 {
+		with.Remove(NewRunBase(0, [12]byte{n}).Blob(uint32(n)), int64(n))
+	}
+	if with != without {
+		t.Fatalf("%+v, not %+v", with, without)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -134,6 +135,18 @@ func (c care) List(ctx context.Context, at *metapb.VolumeRow, after object.BlobI
 		return v.Server.List(after, limit)
 	case *rpc.VolumeClient:
 		return v.List(ctx, after, limit)
+	default:
+		return nil, err
+	}
+}
+
+// ListPrepared gives a page of what a volume does not know to be committed.
+func (c care) ListPrepared(ctx context.Context, at *metapb.VolumeRow, after object.BlobID, limit int) ([]object.BlobInfo, error) {
+	switch v, err := c.at(at); v := v.(type) {
+	case *careHere:
+		return v.Server.ListPrepared(after, limit, math.MaxUint64)
+	case *rpc.VolumeClient:
+		return v.ListPrepared(ctx, after, limit, math.MaxUint64)
 	default:
 		return nil, err
 	}
