@@ -34,14 +34,31 @@ var headerRules = map[string]headerRule{
 	"x-amz-optional-object-attributes":          checkOptionalAttributes,
 }
 
+// singleValued are the headers of which only the first value is looked at, by canonical name.
+var singleValued = func() map[string]bool {
+	m := make(map[string]bool)
+	for _, name := range []string{
+		headerCopySource, headerCopySourceRange, "x-amz-copy-source-if-modified-since", "x-amz-copy-source-if-unmodified-since",
+		"x-amz-metadata-directive", "x-amz-tagging-directive", "x-amz-tagging", HeaderChecksumAlgorithm, HeaderSDKChecksumAlgorithm,
+		HeaderChecksumType, HeaderChecksumMode, HeaderObjectSize, headerMatchModified, headerMatchSize, "x-amz-max-parts",
+		"x-amz-part-number-marker",
+	} {
+		m[textproto.CanonicalMIMEHeaderKey(name)] = true
+	}
+	return m
+}()
+
 // CheckHeaders refuses headers that ask for what this store does not do: encryption, lock, grants, redirects, other storage
 // classes, ... 501 NotImplemented naming the header; 400 InvalidStorageClass for an unknown class, InvalidArgument for an unknown
-// ACL. Headers with an empty value are as good as absent. Operations take no notice of headers that are not theirs in AWS; here
-// they are refused for all operations alike, which is safer and simpler.
+// ACL, or for a header that has one value and is given twice. Headers with an empty value are as good as absent. Operations take
+// no notice of headers that are not theirs in AWS; here they are refused for all operations alike, which is safer and simpler.
 func CheckHeaders(op *Operation, h http.Header) error {
 	for name, values := range h {
 		if len(name) < 6 || !strings.EqualFold(name[:6], "x-amz-") {
 			continue
+		}
+		if len(values) > 1 && singleValued[textproto.CanonicalMIMEHeaderKey(name)] {
+			return InvalidArgument(strings.ToLower(name), strings.Join(values, ","), "The header is given more than once.")
 		}
 		rule := ruleOf(name)
 		if rule == nil {

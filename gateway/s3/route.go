@@ -159,6 +159,9 @@ func checkParams(op *Operation, q Query) error {
 	if len(q) == 0 {
 		return nil
 	}
+	if err := checkRepeated(q); err != nil {
+		return err
+	}
 	switch op.Name {
 	case "PutObject", "CopyObject", "CreateMultipartUpload":
 		return refuseParams(q, "versionId", "partNumber", "uploadId")
@@ -168,6 +171,18 @@ func checkParams(op *Operation, q Query) error {
 		return refuseParams(q, "partNumber", "uploadId")
 	case "ListObjects":
 		return refuseParams(q, "list-type") // 2 is another operation, others are none
+	}
+	return nil
+}
+
+// checkRepeated refuses a parameter that is given twice and differently: others might act on the other value.
+func checkRepeated(q Query) error {
+	for i, p := range q {
+		for _, o := range q[:i] {
+			if o.Name == p.Name && o.Value != p.Value && (parameters[p.Name] || strings.HasPrefix(p.Name, "response-")) {
+				return InvalidArgument(p.Name, p.Value, "The query parameter "+p.Name+" is given more than once.")
+			}
+		}
 	}
 	return nil
 }

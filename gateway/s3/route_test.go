@@ -64,6 +64,11 @@ func TestRoute(t *testing.T) {
 		{"DELETE", LevelObject, "uploadId=1", nil, "AbortMultipartUpload", "", 0},
 		{"PATCH", LevelObject, "", nil, "Unknown", CodeMethodNotAllowed, 405},
 		{"PUT", LevelService, "", nil, "Unknown", CodeMethodNotAllowed, 405},
+		{"PUT", LevelObject, "partNumber=1&uploadId=x&partNumber=2", nil, "UploadPart", CodeInvalidArgument, 400},
+		{"DELETE", LevelObject, "versionId=1&versionId=2", nil, "DeleteObject", CodeInvalidArgument, 400},
+		{"GET", LevelBucket, "list-type=2&prefix=a&prefix=b", nil, "ListObjectsV2", CodeInvalidArgument, 400},
+		{"GET", LevelObject, "response-expires=a&response-expires=b", nil, "GetObject", CodeInvalidArgument, 400},
+		{"GET", LevelBucket, "list-type=2&list-type=2&x=1&x=2", nil, "ListObjectsV2", "", 0},
 		{"OPTIONS", LevelObject, "", nil, "Preflight", CodeAccessForbidden, 403},
 	} {
 		what := c.method + " " + c.level.String() + "?" + c.query
@@ -153,5 +158,9 @@ func TestCheckHeaders(t *testing.T) {
 		if c.status == 501 {
 			require.Equal(t, "Header", ErrorOf(err).Fields[0].Name)
 		}
+	}
+	for name, ok := range map[string]bool{"X-Amz-Tagging": false, "X-Amz-Copy-Source": false, "X-Amz-Meta-A": true, "X-Amz-Object-Attributes": true} {
+		err := CheckHeaders(&operations[0], http.Header{name: {"a", "b"}})
+		require.Equal(t, ok, err == nil, name)
 	}
 }
