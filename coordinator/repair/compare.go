@@ -3,6 +3,7 @@ package repair
 import (
 	"bytes"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -46,7 +47,7 @@ type Comparer struct {
 
 	mu      sync.Mutex // guards what follows
 	boots   map[uint32]boot
-	started map[uint32]bool // to be compared first
+	started map[uint32]*start // to be compared first
 	wake    chan struct{}
 	stats   CompareStats
 }
@@ -55,6 +56,11 @@ type Comparer struct {
 type boot struct {
 	id []byte
 	at time.Time // by Clock
+}
+
+// start is one of a volume that is to be compared with metadata.
+type start struct {
+	after []byte // runs up to this one are; nil: none
 }
 
 // StartedAt is when a volume's process started; false: it has not told.
@@ -87,7 +93,7 @@ func (c *Comparer) Booted(volume uint32, id []byte, uptime time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.boots == nil {
-		c.boots, c.started = map[uint32]boot{}, map[uint32]bool{}
+		c.boots, c.started = map[uint32]boot{}, map[uint32]*start{}
 	}
 	last, known := c.boots[volume]
 	if known && bytes.Equal(last.id, id) || len(c.boots) > 1<<16 {
@@ -97,7 +103,7 @@ func (c *Comparer) Booted(volume uint32, id []byte, uptime time.Duration) {
 	if !known && uptime > startedWithin {
 		return
 	}
-	c.started[volume] = true
+	c.started[volume] = &start{}
 	select {
 	case wake <- struct{}{}:
 	default:
@@ -142,23 +148,21 @@ func (c *Comparer) log(ctx context.Context, what string, err error) {
 // compareStarted compares volumes that have started with metadata: after a crash, or with a segment lost, what lacks becomes missing.
 func (c *Comparer) compareStarted(ctx context.Context) error {
 	c.mu.Lock()
-	var volumes []uint32
-	for v := range c.started {
-		volumes = append(volumes, v)
-	}
+	volumes := maps.Clone(c.started)
 	c.mu.Unlock()
 	var failed error
-	for _, v := range volumes {
-		did, err := c.walk(ctx, Scope{Volume: v})
-		if err == nil && did.Unchecked > 0 {
-			err = errs.E("repair.compare", errs.Unavailable, "volume %d does not answer", v)
-		}
+	for v, x := range volumes {
+		w := c.walker()
+		did, err := w.Walk(ctx, Scope{Volume: v, After: x.after}, func(bad []Finding) error { return c.report(ctx, bad) }, func(Walked) error { return ctx.Err() })
+		x.after = w.done
 		if err != nil {
 			failed = err
 			continue
 		}
 		c.mu.Lock()
-		delete(c.started, v)
+		if c.started[v] == x { // else it has started again meanwhile
+			delete(c.started, v)
+		}
 		c.stats.Started++
 		c.mu.Unlock()
 		c.Log.Info("a volume that has started was compared", zap.Uint32("volume", v), zap.Int64("replicas", did.Replicas), zap.Int64("bad", did.Bad))
@@ -166,10 +170,14 @@ func (c *Comparer) compareStarted(ctx context.Context) error {
 	return failed
 }
 
-// walk compares metadata with volumes and reports what it finds.
-func (c *Comparer) walk(ctx context.Context, s Scope) (Walked, error) {
-	w := &Walker{Metadata: c.Metadata, Volumes: c.Volumes, Clock: c.Clock}
-	return w.Walk(ctx, s, func(bad []Finding) error { return c.report(ctx, bad) }, func(Walked) error { return ctx.Err() })
+func (c *Comparer) walker() *Walker {
+	return &Walker{Metadata: c.Metadata, Volumes: c.Volumes, Clock: c.Clock}
+}
+
+// walk compares metadata with all volumes and reports what it finds.
+func (c *Comparer) walk(ctx context.Context) error {
+	_, err := c.walker().Walk(ctx, Scope{}, func(bad []Finding) error { return c.report(ctx, bad) }, func(Walked) error { return ctx.Err() })
+	return err
 }
 
 func (c *Comparer) report(ctx context.Context, bad []Finding) error {
@@ -217,8 +225,7 @@ func (c *Comparer) Round(ctx context.Context) error {
 	c.stats.Differ = int64(len(differ))
 	c.mu.Unlock()
 	if len(differ) > listedMax {
-		_, err := c.walk(ctx, Scope{})
-		return errs.Wrap(op, err)
+		return errs.Wrap(op, c.walk(ctx))
 	}
 	for _, shard := range differ {
 		if err := c.lists(ctx, t, shard); err != nil {

@@ -1,6 +1,7 @@
 package repair
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"testing/synctest"
@@ -139,6 +140,55 @@ func TestStartedVolumesAreComparedFirst(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 1, x.Stats().Rounds)
 	})
+}
+
+// TestAStartedVolumeThatIsGone is asked now and then, and no metadata is walked for it; when it is back the walk goes on where it ended.
+func TestAStartedVolumeThatIsGone(t *testing.T) {
+	c := newCluster(3, 3)
+	for n := range 300 {
+		c.put(n, 9)
+	}
+	x := c.comparer()
+	x.Clock = noClock{}
+	c.down[2] = true
+	x.Booted(2, []byte("a"), time.Second)
+	for range 10 {
+		require.Error(t, x.compareStarted(t.Context()))
+	}
+	require.LessOrEqual(t, c.listed, 10, "a page each time")
+	c.listed, c.failCheck = 0, 50
+	delete(c.down, 2)
+	require.Error(t, x.compareStarted(t.Context()))
+	must(t, x.compareStarted(t.Context()))
+	require.Equal(t, 101+1, c.listed, "of 100 pages and an empty one, one twice")
+	require.EqualValues(t, 1, x.Stats().Started)
+}
+
+// TestAVolumeThatStartsWhileItIsCompared is compared again: what it lost by the second start, pages that were read before do not tell.
+func TestAVolumeThatStartsWhileItIsCompared(t *testing.T) {
+	c := newCluster(3, 3)
+	first := c.put(0, 9)
+	for n := range 30 {
+		if base := c.put(1+n, 9); bytes.Compare(base[:], first[:]) < 0 {
+			first = base
+		}
+	}
+	x := c.comparer()
+	x.Clock = noClock{}
+	x.Booted(2, []byte("a"), time.Second)
+	pages := 0
+	c.paged = func() {
+		if pages++; pages == 5 {
+			delete(c.held, replica{first.Blob(2), 2})
+			x.Booted(2, []byte("b"), time.Second)
+		}
+	}
+	must(t, x.compareStarted(t.Context()))
+	require.Empty(t, c.known())
+	require.True(t, x.waiting())
+	must(t, x.compareStarted(t.Context()))
+	require.Equal(t, []replica{{first.Blob(2), 2}}, c.known())
+	require.False(t, x.waiting())
 }
 
 // TestUndecidedBlobsAreNoDifference: whatever failed writes have left on some replicas, a round is over with digests and prepared blobs, and

@@ -23,28 +23,30 @@ const (
 
 // cluster is metadata and volumes in memory.
 type cluster struct {
-	mu      sync.Mutex
-	layout  *metapb.Layout
-	runs    map[object.RunBase]*metapb.Run // alive
-	dying   map[object.RunBase]bool
-	missing map[replica]*metapb.MissingRow
-	index   uint64
-	down    map[uint32]bool
-	full    map[uint32]bool
-	refuses map[object.BlobID]bool
-	held    map[replica]object.Verdict
-	fetches []fetched
-	asked   map[uint32]bool // sources
-	running int             // calls of Fetch
-	most    int
-	slow    time.Duration // of one Fetch
-	deep    int64         // bytes checked deep
-	cleared int
-	digests int                    // calls
-	listed  int                    // calls of ListShard, and pages of runs
-	hinted  map[object.BlobID]bool // the volumes know that it is committed
-	audits  []*metapb.AuditAnswer
-	failed  error // of the metadata
+	mu        sync.Mutex
+	layout    *metapb.Layout
+	runs      map[object.RunBase]*metapb.Run // alive
+	dying     map[object.RunBase]bool
+	missing   map[replica]*metapb.MissingRow
+	index     uint64
+	down      map[uint32]bool
+	full      map[uint32]bool
+	refuses   map[object.BlobID]bool
+	held      map[replica]object.Verdict
+	fetches   []fetched
+	asked     map[uint32]bool // sources
+	running   int             // calls of Fetch
+	most      int
+	slow      time.Duration // of one Fetch
+	deep      int64         // bytes checked deep
+	cleared   int
+	digests   int                    // calls
+	listed    int                    // calls of ListShard, and pages of runs
+	hinted    map[object.BlobID]bool // the volumes know that it is committed
+	paged     func()                 // before each page of runs
+	failCheck int                    // the so many-th Check from now fails
+	audits    []*metapb.AuditAnswer
+	failed    error // of the metadata
 }
 
 type fetched struct {
@@ -141,6 +143,9 @@ func (c *cluster) Read(_ context.Context, q *metapb.Query) (*metapb.Answer, erro
 		a.A = &metapb.Answer_Audit{Audit: r}
 	case *metapb.Query_Runs:
 		c.listed++
+		if c.paged != nil {
+			c.paged()
+		}
 		a.A = &metapb.Answer_Runs{Runs: c.runPage(q.Runs)}
 	}
 	return a, c.failed
@@ -276,7 +281,8 @@ func (c *cluster) Check(_ context.Context, at *metapb.VolumeRow, q object.Check)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var out object.Checked
-	if c.down[at.Number] {
+	c.failCheck--
+	if c.down[at.Number] || c.failCheck == 0 {
 		return out, errs.E("fake", errs.Unavailable, "volume %d is down", at.Number)
 	}
 	for i, id := range q.IDs {

@@ -24,7 +24,8 @@ const (
 
 // Scope says what a walk looks at.
 type Scope struct {
-	Volume uint32 // only replicas on it; 0: all
+	Volume uint32 // only replicas on it, and the walk ends when it does not answer; 0: all
+	After  []byte // only runs after this one; nil: all
 	Epoch  uint64 // only runs prepared in it or later
 	Deep   bool   // read and verify all bytes
 }
@@ -60,6 +61,7 @@ type Walker struct {
 	progress func(Walked) error
 	silent   map[uint32]int // failures in a row
 	did      Walked
+	done     []byte // runs up to this one are
 }
 
 // Walk goes through all living runs once. found is told of findings as they come, progress after each page; an error of theirs ends the
@@ -68,8 +70,8 @@ func (w *Walker) Walk(ctx context.Context, s Scope, found func([]Finding) error,
 	const op = "repair.Walk"
 	w.scope, w.found, w.progress = s, found, progress
 	w.pace = pace.New(w.Clock, w.Rate)
-	w.silent, w.did = map[uint32]int{}, Walked{}
-	q := &metapb.RunsQuery{Limit: walkRuns, Blobs: walkBlobs, Epoch: s.Epoch}
+	w.silent, w.did, w.done = map[uint32]int{}, Walked{}, s.After
+	q := &metapb.RunsQuery{Limit: walkRuns, Blobs: walkBlobs, Epoch: s.Epoch, After: s.After}
 	for {
 		a, err := w.Metadata.Read(ctx, &metapb.Query{Q: &metapb.Query_Runs{Runs: q}})
 		if err != nil {
@@ -79,12 +81,16 @@ func (w *Walker) Walk(ctx context.Context, s Scope, found func([]Finding) error,
 		if err := w.page(ctx, page.GetRuns()); err != nil {
 			return w.did, errs.Wrap(op, err)
 		}
+		if s.Volume != 0 && w.silent[s.Volume] > 0 {
+			return w.did, errs.E(op, errs.Unavailable, "volume %d does not answer", s.Volume)
+		}
 		if err := progress(w.did); err != nil {
 			return w.did, err
 		}
 		if q.After = page.GetNext(); len(q.After) == 0 {
 			return w.did, nil
 		}
+		w.done = q.After
 	}
 }
 
