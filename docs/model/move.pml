@@ -7,9 +7,10 @@
  *
  * The world is one process that picks, again and again, any step that is possible; see publish.pml. There are
  *
- *   four volumes, of which 0 to 2 are members of the shard at first, and of which two of three must have a blob;
+ *   four volumes, of which FIRST (0 to 2) are members of the shard at first, and of which a majority must have a blob;
  *   one write of one blob, that begins at any time, of a gateway whose table is as old as may be;
- *   MOVES  moves from a member to another volume, one after the other, so that a volume may come back;
+ *   MOVES  moves from a member to another volume, one after the other, so that a volume may come back; with RESIZE, moves that add some
+ *          members or give some up instead, as the pool's replication is raised and lowered;
  *   EPOCHS the cluster's epochs; the horizon follows LAG behind;
  *   RESTARTS of volumes, which forget the shard's epoch, so that no promise may rest on it.
  *
@@ -21,6 +22,9 @@
  *   whole A member that does not have a published blob is in a missing row.
  */
 
+#ifndef FIRST
+#define FIRST 7
+#endif
 #ifndef MOVES
 #define MOVES 2
 #endif
@@ -34,15 +38,21 @@
 #define RESTARTS 1
 #endif
 
-#define N      3
-#define W      2
 #define ALL    15              /* set of the volumes */
 #define SIZE(s) (((s) & 1) + (((s) >> 1) & 1) + (((s) >> 2) & 1) + (((s) >> 3) & 1))
 #define HAS(s, v) (((s) >> (v)) & 1)
-#define QUORUM(s, of) (SIZE((s) & (of)) >= W)
+#define MAJORITY(of) (SIZE(of) / 2 + 1)
+#define HELD(s, of) (SIZE((s) & (of)) >= MAJORITY(of))
+/* A write quorum is counted by the members that there are, not by how many the pool is to have: that may be another number by now. */
+#ifdef MUTATE_POOL_QUORUM
+byte pool = 3;
+#define QUORUM(s, of) (SIZE((s) & (of)) >= pool / 2 + 1)
+#else
+#define QUORUM(s, of) HELD(s, of)
+#endif
 
 /* The shard's row; sets of volumes. */
-byte members = 7;
+byte members = FIRST;
 byte joining = 0;
 byte leaving = 0;              /* on the way out, and those that left */
 byte shard = 1;                /* its epoch */
@@ -64,7 +74,7 @@ byte restarts = 0;
 
 /* The gateway, and its table. */
 byte first = 0;                /* the epoch in which the write began; 0: not yet */
-byte tmembers = 7;
+byte tmembers = FIRST;
 byte tjoining = 0;
 byte tleaving = 0;
 byte tshard = 1;
@@ -90,9 +100,9 @@ byte missing = 0;              /* set of volumes with a missing row */
 #endif
 /* Of how many members the mover must have lists, and when it may flip. */
 #ifdef MUTATE_FEW_LISTS
-#define LISTS (N - W)
+#define LISTS (SIZE(members) - MAJORITY(members))
 #else
-#define LISTS (N - W + 1)
+#define LISTS (SIZE(members) - MAJORITY(members) + 1)
 #endif
 /* A write while the shard moves needs a quorum of those that will be members (which gateways see to, and decisions check), and the flip
  * waits for repair. One of them would do. */
@@ -107,6 +117,9 @@ byte missing = 0;              /* set of volumes with a missing row */
 #endif
 
 #define NEXT   ((members & ~leaving) | joining)
+#define MOVING (joining || (leaving & members))
+/* Who must have everything before the flip: who joins, or, if nobody does, who stays. */
+#define TARGETS (joining -> joining : NEXT)
 #define TNEXT  ((tmembers & ~tleaving) | tjoining)
 
 /* pan names the variable that is false. */
@@ -118,6 +131,10 @@ bool never_reached = true;
 #define REACHED (moves == 2 && joining == 0 && published && HAS(members, 0) && HAS(blobs, 0) && members != 7)
 #elif defined(REACH_DURING)      /* published while the shard moves, without the joining volume, which repair makes whole */
 #define REACHED (joining == 0 && moves == 1 && published && fshard == 2 && !(facked & 8) && HAS(members, 3) && missing == 0)
+#elif defined(REACH_UP)          /* raised twice from one member, published before, with who came last alone whole at the end */
+#define REACHED (moves == 2 && !MOVING && SIZE(members) == 3 && published && fshard == 1)
+#elif defined(REACH_DOWN)        /* lowered to one, that did not confirm the write */
+#define REACHED (!MOVING && SIZE(members) == 1 && published && fshard == 1 && (members & ~facked))
 #elif defined(REACH_ANEW)        /* prepared under the old table, published under the new one */
 #define REACHED (published && fshard == 3 && moves == 1 && HAS(facked, 0))
 #else
@@ -126,7 +143,7 @@ bool never_reached = true;
 
 #define CHECK \
     v = 0; w = 0; \
-    I7 = !published || QUORUM(blobs, members); \
+    I7 = !published || HELD(blobs, members); \
     whole = !published || (members & ~blobs & ~missing) == 0; \
     never_reached = !(REACHED); \
     assert(I7); assert(whole); assert(never_reached);
@@ -177,29 +194,53 @@ end:
         blobs = blobs | (1 << v); missing = missing & ~(1 << v); CHECK }
 
     /* ---- the move */
-    :: atomic { joining == 0 && moves < MOVES && (ALL & ~members & ~leaving) ->
+#ifdef RESIZE
+    :: atomic { !MOVING && moves < MOVES && (ALL & ~members) -> /* raised by one or two; who is kept yet may be back */
+        SOME(ALL & ~members, v);
+        joining = 1 << v;
+        if
+        :: ALL & ~members & ~joining -> SOME(ALL & ~members & ~joining, w); joining = joining | (1 << w)
+        :: skip
+        fi;
+        leaving = leaving & ~joining; shard++; moves++;
+        listed = 0; seen = false; copied = false; CHECK }
+    :: atomic { !MOVING && moves < MOVES && SIZE(members) > 1 -> /* lowered by one or two */
+        SOME(members, v);
+        leaving = leaving | (1 << v);
+        if
+        :: SIZE(members & ~leaving) > 1 -> SOME(members & ~leaving, w); leaving = leaving | (1 << w)
+        :: skip
+        fi;
+        shard++; moves++;
+        listed = 0; seen = false; copied = false; CHECK }
+#else
+    :: atomic { !MOVING && moves < MOVES && (ALL & ~members & ~leaving) ->
         SOME(ALL & ~members & ~leaving, v);
         SOME(members, w);
         joining = 1 << v; leaving = leaving | (1 << w); shard++; moves++;
         listed = 0; seen = false; copied = false; CHECK }
-    :: atomic { joining && !copied && (members & ~listed) -> /* a member acknowledges the epoch and lists */
+#endif
+#ifdef MUTATE_POOL_QUORUM
+    :: atomic { pool > 1 -> pool--; CHECK }
+#endif
+    :: atomic { MOVING && !copied && (members & ~listed) -> /* a member acknowledges the epoch and lists */
         SOME(members & ~listed, v);
         known[v] = shard; listed = listed | (1 << v); seen = seen || HAS(blobs, v); CHECK }
-    :: atomic { joining && !copied && SIZE(listed) >= LISTS ->
+    :: atomic { MOVING && !copied && SIZE(listed) >= LISTS ->
         copied = true;
         /* what is undecided may be copied or not, and an orphan of below the horizon is not */
         if
-        :: seen && (published || first >= horizon) -> blobs = blobs | joining
+        :: seen && (published || first >= horizon) -> blobs = blobs | TARGETS
         :: !published -> skip
         :: !seen -> skip
         fi; CHECK }
-    :: atomic { joining && copied && WHOLE ->
+    :: atomic { MOVING && copied && WHOLE ->
         missing = missing & NEXT;
         members = NEXT; joining = 0; shard++; flipped = epoch; CHECK }
-    :: atomic { joining -> /* cancel */
+    :: atomic { MOVING -> /* cancel */
         missing = missing & ~joining; leaving = leaving & ~members; joining = 0; shard++; CHECK }
     /* Volumes that left are released, and drop what is older than the horizon. */
-    :: atomic { joining == 0 && (leaving & ~members) && (missing & members) == 0 && PASSED ->
+    :: atomic { !MOVING && (leaving & ~members) && (missing & members) == 0 && PASSED ->
         SOME(leaving & ~members, v);
         leaving = leaving & ~(1 << v);
         if :: OLD -> blobs = blobs & ~(1 << v) :: else -> skip fi; CHECK }
