@@ -47,6 +47,7 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	missing                       replicas are missing
 //	join NODE                     a further volume; spread lets it have shards; drain NODE begins to empty one;
 //	                              moved waits until all moves are done, within 90 s
+//	replicate N                   every blob is to have N replicas; replicated waits until every shard has, within 90 s
 //	log NODE TEXT                 it has logged that, within 20 s
 //
 // After the word faults in the first step nodes run the binary of the fault suite (see harness.FaultBinary), and there are also

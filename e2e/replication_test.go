@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -199,4 +200,22 @@ func TestClusterWeights(t *testing.T) {
 	f.Nodes["v3"].Run()
 	require.EqualValues(t, 2000, *volumesByNode(t, g)["v3"].WeightSet, "what it was told at its start was for the first time only")
 	require.Contains(t, g.CLI(t, "node", "set-weight", "v1", "auto").Out, "100.0%")
+}
+
+// replicate asks for a number of replicas, whatever it takes: asked for twice it is the same.
+func (r *faultRun) replicate(args []string) error {
+	n, err := strconv.ParseUint(args[0], 10, 32)
+	if err != nil {
+		return err
+	}
+	harness.Eventually(r.t, faultAnswered, "set-replication", func() error {
+		var a ops.PoolListAnswer
+		return r.f.Gateways()[0].Operate("pool/set-replication", ops.PoolReplicationRequest{Replication: uint32(n), Yes: true}, &a)
+	})
+	return nil
+}
+
+func (r *faultRun) replicated([]string) error {
+	awaitPool(r.t, r.f.Gateways()[0], "as many replicas as are asked for", func(p ops.Pool) bool { return steadyAt(p.Replication)(p) })
+	return nil
 }
