@@ -130,6 +130,12 @@ func verify(t *testing.T, n *harness.Node, args ...string) (a ops.VerifyAnswer, 
 	for _, line := range lines[:len(lines)-1] {
 		var ev ops.VerifyEvent
 		require.NoError(t, json.Unmarshal([]byte(line), &ev), out)
+		if ev.Problem == nil {
+			var read ops.ContentsEvent
+			require.NoError(t, json.Unmarshal([]byte(line), &read), out)
+			problems[read.Wrong.Kind]++
+			continue
+		}
 		problems[ev.Problem.Kind]++
 	}
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &a), out)

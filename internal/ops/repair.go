@@ -4,9 +4,12 @@ import "minikv/internal/errs"
 
 // Finding out what is wrong with the data, and mending it.
 var (
-	Verify  = declare[VerifyRequest, VerifyAnswer](Spec{Name: "verify", Kind: Job, Timeout: JobMax})
-	Repair  = declare[RepairRequest, RepairAnswer](Spec{Name: "repair", Kind: Job, Timeout: JobMax})
-	Compact = declare[CompactRequest, CompactAnswer](Spec{Name: "compact", Kind: Job, Timeout: JobMax})
+	Verify = declare[VerifyRequest, VerifyAnswer](Spec{Name: "verify", Kind: Job, Timeout: JobMax})
+	// VerifyContents reads on the node that is asked, which needs a gateway: the bytes of a large cluster do not pass through the leader, and
+	// buckets can be shared out between gateways.
+	VerifyContents = declare[ContentsRequest, ContentsAnswer](Spec{Name: "verify/contents", Kind: Job, Place: Here, Timeout: JobMax})
+	Repair         = declare[RepairRequest, RepairAnswer](Spec{Name: "repair", Kind: Job, Timeout: JobMax})
+	Compact        = declare[CompactRequest, CompactAnswer](Spec{Name: "compact", Kind: Job, Timeout: JobMax})
 )
 
 // VerifyRequest says how far a verification goes.
@@ -52,6 +55,39 @@ type VerifyAnswer struct {
 	Orphans         int64  `json:"orphans"`
 	Dying           int64  `json:"dying"`
 	Reported        int64  `json:"reported"` // replicas newly given to repair
+	// Contents is what became of reading the objects; the client asks for it and adds it. nil: it did not, or the node has no gateway.
+	Contents *ContentsAnswer `json:"contents,omitempty"`
+}
+
+// ContentsRequest says what is read.
+type ContentsRequest struct {
+	Bucket         string `json:"bucket"`           // only this one; "": all
+	BytesPerSecond int64  `json:"bytes_per_second"` // 0: no limit
+}
+
+// ContentsEvent is one line of a verification of contents: one of its fields is set.
+type ContentsEvent struct {
+	Wrong    *WrongContent   `json:"wrong,omitempty"`
+	Progress *ContentsAnswer `json:"progress,omitempty"`
+}
+
+// WrongContent is an object whose bytes are not what is told of them.
+type WrongContent struct {
+	Bucket  string `json:"bucket"`
+	Key     string `json:"key"`
+	Version string `json:"version"`
+	Kind    string `json:"kind"` // etag, checksum, part etag, part checksum, size, unread
+	Text    string `json:"text"`
+}
+
+// ContentsAnswer is what was compared.
+type ContentsAnswer struct {
+	Buckets int64 `json:"buckets"`
+	Objects int64 `json:"objects"`
+	Bytes   int64 `json:"bytes_read"`
+	Wrong   int64 `json:"wrong"`   // objects with something wrong
+	Unread  int64 `json:"unread"`  // objects that could not be read to their end
+	Changed int64 `json:"changed"` // objects that were overwritten or deleted meanwhile
 }
 
 // RepairRequest says whether to do it.

@@ -56,12 +56,12 @@ func (j *job) end() {
 func newVerify(e *env) *cobra.Command {
 	var conn connection
 	var q ops.VerifyRequest
-	var limit string
+	var limit, bucket string
 	c := &cobra.Command{
 		Use: "verify", Short: "Compare metadata with what the volumes hold",
 		Long: "Look whether everything that objects point to is alive, whether every volume has every blob that it should have, and what volumes hold\n" +
-			"besides. With --deep every replica is read and verified on its volume, and objects whose checksum covers all their bytes are\n" +
-			"compared with it. Ctrl-C ends it; nothing is changed, except with --repair. Only root may.\n\n" +
+			"besides. With --deep every replica is read and verified on its volume; then the gateway that is asked reads every object as a GET\n" +
+			"does and compares ETags and checksums, also those of parts, with the bytes. Ctrl-C ends it; nothing is changed, except with --repair. Only root may.\n\n" +
 			"Each problem is a line (with --json: an object), the sums come last. Ends with 0 when all is sound, with 8 when replicas are\n" +
 			"missing, damaged or could not be checked, and with 5 when bytes of objects are lost or wrong.\n" + exitHelp,
 		Args: noArgs,
@@ -70,7 +70,11 @@ func newVerify(e *env) *cobra.Command {
 	c.Flags().BoolVar(&q.Deep, "deep", false, "read and verify every replica")
 	c.Flags().BoolVar(&q.Repair, "repair", false, "have replicas that are missing or damaged repaired")
 	c.Flags().StringVar(&limit, "limit", "0", "bytes per second that --deep reads; 0: no limit")
+	c.Flags().StringVar(&bucket, "bucket", "", "with --deep: only read the objects of this bucket, so that several gateways can share the work")
 	c.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if bucket != "" && (!q.Deep || q.Repair) {
+			return usagef("--bucket goes with --deep, and not with --repair")
+		}
 		if q.BytesPerSecond, err = config.ParseSize(limit); err != nil {
 			return usagef("--limit %q: %v", limit, err)
 		}
@@ -80,11 +84,25 @@ func newVerify(e *env) *cobra.Command {
 		}
 		j := newJob(e)
 		defer j.end()
+		contents := &ops.ContentsRequest{Bucket: bucket, BytesPerSecond: q.BytesPerSecond}
+		if bucket != "" {
+			read, err := j.readContents(cmd.Context(), cl, contents)
+			if err != nil {
+				return err
+			}
+			return read.verdict()
+		}
 		a, err := ops.Call(cmd.Context(), cl, ops.Verify, &q, func(line json.RawMessage) error { return j.verifyEvent(line) })
 		if err != nil {
 			return err
 		}
-		return j.verified(a)
+		var read *contentsRead
+		if q.Deep {
+			if read, err = j.readContents(cmd.Context(), cl, contents); err != nil {
+				return err
+			}
+		}
+		return j.verified(a, read)
 	}
 	return c
 }
@@ -106,16 +124,20 @@ func (j *job) verifyEvent(line json.RawMessage) error {
 	return nil
 }
 
-func (j *job) verified(a *ops.VerifyAnswer) error {
+func (j *job) verified(a *ops.VerifyAnswer, read *contentsRead) error {
 	verdict := "sound"
-	var err error
+	err := read.verdict()
+	a.Sound = a.Sound && err == nil
+	if read != nil {
+		a.Contents = read.answer
+	}
 	switch {
-	case a.Lost+a.Dangling+a.WrongSums > 0:
+	case a.Lost+a.Dangling+a.WrongSums > 0 || read.wrong():
 		verdict, err = "bytes of objects are lost or wrong", healthError{ops.Unavailable}
 	case a.Bad > 0:
 		verdict, err = "replicas are missing or damaged", healthError{ops.Degraded}
 	case !a.Sound:
-		verdict, err = "some replicas could not be checked", healthError{ops.Degraded}
+		verdict, err = "some replicas or objects could not be checked", healthError{ops.Degraded}
 	}
 	if perr := j.print(a, "verdict     %s\n"+
 		"references  %d objects, %d parts; %d dangling\n"+

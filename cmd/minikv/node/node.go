@@ -192,7 +192,8 @@ func (n *Node) start(ctx context.Context) error {
 	if err := registry.Register(&telemetry.Gauges{Samples: n.storage.samples}); err != nil {
 		return err
 	}
-	n.rest.Admin(admin.New(n.storage.operations()))
+	operator := newGatewayOperator(n.storage.operations())
+	n.rest.Admin(admin.New(operator))
 	if err := n.storage.enter(ctx); err != nil {
 		return err
 	}
@@ -204,6 +205,7 @@ func (n *Node) start(ctx context.Context) error {
 		BudgetBytes: n.cfg.BodyBudget, WriteLimit: n.writeLimit(), OnBadReplica: n.storage.badReplica,
 	})
 	n.onClose("objects", func() error { obj.Close(); return nil })
+	operator.objects.Store(obj)
 	if err := registry.Register(&telemetry.Gauges{Samples: func() []telemetry.Sample { return n.gatewaySamples(obj) }}); err != nil {
 		return err
 	}
