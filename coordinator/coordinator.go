@@ -42,6 +42,9 @@ type Coordinator struct {
 	close  sync.Once
 	closed error
 
+	collecting sync.Mutex // held while the deletion queue is gone through; guards what follows
+	collected  txn.Place
+
 	mu    sync.Mutex // guards what follows
 	blobs txn.Volumes
 }

@@ -97,5 +97,7 @@ func (c *Coordinator) CollectOnce(ctx context.Context) (txn.Collected, error) {
 	if c.cfg.QueueDelay == 0 {
 		upTo = math.MaxUint64
 	}
-	return txn.Collect(ctx, c, v, upTo)
+	c.collecting.Lock()
+	defer c.collecting.Unlock()
+	return txn.Collect(ctx, c, v, upTo, &c.collected)
 }

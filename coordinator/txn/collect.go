@@ -27,19 +27,22 @@ type Collected struct {
 	Waited int // runs that stay because a volume did not confirm
 }
 
-// Collect goes through the deletion queue from its head: rows that entries up to an index have queued have their parts released or
-// their bytes deleted. It ends at the first younger row or after a bounded number of pages. A volume that fails keeps only its own runs in
-// the queue; its error is returned once the rest is done.
-func Collect(ctx context.Context, m Metadata, v Volumes, upTo uint64) (Collected, error) {
+// Place is where in the deletion queue a step ended at its bound; the zero value is the head. Were each step to begin at the head, the runs
+// that wait there for a volume that is away could keep all others from their turn.
+type Place struct{ after []byte }
+
+// Collect goes through the deletion queue from a place, and leaves there where the next step is to begin: rows that entries up to an index
+// have queued have their parts released or their bytes deleted. It ends at the first younger row or after a bounded number of pages. A
+// volume that fails keeps only its own runs in the queue; its error is returned once the rest is done.
+func Collect(ctx context.Context, m Metadata, v Volumes, upTo uint64, from *Place) (Collected, error) {
 	const op = "txn.Collect"
 	c := collector{m: m, v: v, down: map[uint32]bool{}}
 	var err error
 	if c.layout, err = layout(ctx, m); err != nil {
 		return c.did, errs.Wrap(op, err)
 	}
-	var after []byte
 	for range stepEntriesMax {
-		page, err := c.page(ctx, after)
+		page, err := c.page(ctx, from.after)
 		if err != nil {
 			return c.did, errs.Wrap(op, err)
 		}
@@ -52,9 +55,10 @@ func Collect(ctx context.Context, m Metadata, v Volumes, upTo uint64) (Collected
 			return c.did, errs.Wrap(op, err)
 		}
 		if due >= 0 || len(page) < queuePage {
+			from.after = nil
 			break
 		}
-		after = page[len(page)-1].Key
+		from.after = page[len(page)-1].Key
 	}
 	return c.did, errs.Wrap(op, c.failed)
 }

@@ -7,5 +7,5 @@
 //	    harms nothing (a tick names the epoch it saw; queue rows are immutable and leave once).
 //	T2  A run leaves the deletion queue only after every member, joining and leaving replica of every blob's shard confirmed
 //	    that the blob is gone.
-//	T3  Every step is bounded; what remains is the next step's.
+//	T3  Every step is bounded; what remains is the next step's, which goes on there: what waits keeps nothing from its turn.
 package txn

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,9 +53,11 @@ func (q *queue) Propose(_ context.Context, c *metapb.Command) (*metapb.Result, e
 		}
 		return &metapb.Result{Value: &metapb.Result_Released{Released: &metapb.ReleaseResult{Released: n, Done: q.parts[key] == 0}}}, nil
 	case *metapb.Command_CollectRuns:
+		gone := map[string]bool{}
 		for _, k := range op.CollectRuns.QueueKeys {
-			q.drop(k)
+			gone[string(k)] = true
 		}
+		q.rows = slices.DeleteFunc(slices.Clone(q.rows), func(e *metapb.QueueEntry) bool { return gone[string(e.Key)] })
 		return &metapb.Result{}, nil
 	case *metapb.Command_TickEpoch:
 		return &metapb.Result{Value: &metapb.Result_Cluster{Cluster: &metapb.ClusterRow{Epoch: op.TickEpoch.From + 1}}}, nil
@@ -117,7 +120,8 @@ func TestCollectGoesThroughTheQueue(t *testing.T) {
 	q.add(100, &metapb.QueueRow{Run: run(0, 1000)}) // too young
 	q.add(101, &metapb.QueueRow{Run: run(0, 1001)}) // behind it: its turn comes later
 	v := &volumes{down: map[uint32]bool{3: true}, deleted: map[uint32]int{}}
-	did, err := Collect(t.Context(), q, v, 50)
+	var at Place
+	did, err := Collect(t.Context(), q, v, 50, &at)
 	if err == nil {
 		t.Fatal("a volume was down")
 	}
@@ -128,9 +132,40 @@ func TestCollectGoesThroughTheQueue(t *testing.T) {
 		t.Fatalf("%d rows are left, %v", len(q.rows), v.deleted)
 	}
 	v.down = nil
-	did, err = Collect(t.Context(), q, v, 50)
+	did, err = Collect(t.Context(), q, v, 50, &at)
 	if err != nil || did.Runs != 200 || len(q.rows) != 2 || v.deleted[3] != 200 {
 		t.Fatalf("%+v, %v, %d rows, %v", did, err, len(q.rows), v.deleted)
+	}
+}
+
+// TestRunsThatWaitKeepNoneFromTheirTurn: whatever waits at the head for a volume that is away, the others' bytes go (T3).
+func TestRunsThatWaitKeepNoneFromTheirTurn(t *testing.T) {
+	q := &queue{}
+	const waiting = stepEntriesMax*queuePage + 100
+	for i := range waiting {
+		q.add(1, &metapb.QueueRow{Run: run(1, i)})
+	}
+	for i := range 300 {
+		q.add(2, &metapb.QueueRow{Run: run(0, waiting+i)})
+	}
+	v := &volumes{down: map[uint32]bool{3: true}, deleted: map[uint32]int{}}
+	var at Place
+	for range 2 {
+		if _, err := Collect(t.Context(), q, v, 50, &at); err == nil {
+			t.Fatal("a volume was down")
+		}
+	}
+	if v.deleted[1] != 300 || len(q.rows) != waiting {
+		t.Fatalf("%d blobs went, %d rows are left", v.deleted[1], len(q.rows))
+	}
+	v.down = nil
+	for range 3 { // from the head again
+		if _, err := Collect(t.Context(), q, v, 50, &at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(q.rows) != 0 {
+		t.Fatalf("%d rows are left", len(q.rows))
 	}
 }
 
