@@ -11,7 +11,7 @@ PKGS     := ./...
 # The race detector needs a C compiler; without one the tests run without it.
 RACE     := $(if $(shell command -v gcc || command -v clang),-race)
 
-.PHONY: run build test check fmt vet staticcheck arch bench microbench fuzz e2e proto clean
+.PHONY: run build test check fmt vet staticcheck arch bench microbench enginebench fuzz e2e proto clean
 
 build: ## one static binary, bin/minikv
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/minikv ./cmd/minikv
@@ -43,6 +43,12 @@ bench: build ## PUT, GET, HEAD, LIST beside the limits of the same run; docs/ben
 
 microbench: ## Benchmark* of the packages
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKGS)
+
+enginebench: ## the volume engine beside its limits, about 5 minutes; MINIKV_BENCH_DIR says on which disk
+	$(GO) test ./volume/store -run '^$$' -bench 'Put|Sequential|Get|CompactionUnderLoad' -benchtime 0.3s -timeout 20m
+	$(GO) test ./volume/store -run '^$$' -bench Reopen -benchtime 20x
+	$(GO) test ./volume/store -run '^$$' -bench Reopen -benchtime 20x -blobs 10000000 -timeout 20m
+	$(GO) test ./volume/index -run '^$$' -bench Index/1M -benchtime 0.5s
 
 fuzz: ## every fuzz target for FUZZTIME
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)

@@ -1,10 +1,9 @@
 // Package segment keeps one file of records: make it, append, sync, read back verified, and find out after a crash what it holds.
 //
-// A segment is made under a temporary name, with its header and, for small ones, zeros to its end, all of it synced before it is
-// given its name. Therefore:
+// A segment is made under a temporary name, with its header and its space, all of it synced before it is given its name. Therefore:
 //
 //  1. A file with a segment's name has a durable header; a bad header is damage, not a crash.
-//  2. Appending into it allocates nothing, so that a sync writes data only.
+//  2. Appending into it finds room. Where zeros were written ahead (Create, ZeroAhead) a sync writes data only.
 //
 // A segment's end is told by a seal record in a later segment; until then by the rule of FindEnd:
 //

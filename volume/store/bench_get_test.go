@@ -19,7 +19,8 @@ import (
 )
 
 // BenchmarkGet reads whole blobs, verified, by random ids: hot ones from the page cache, cold ones that were dropped from it. limit/s is that of
-// reading as many bytes at random places of the same files, in turns with it, by as many goroutines; x how many times as long it took.
+// reading as many bytes at random places of the same files, in turns with it, by as many goroutines; x how many times as long it took;
+// cpu-ns/get the time of all cores.
 func BenchmarkGet(b *testing.B) {
 	for _, cold := range []bool{false, true} {
 		for _, size := range []struct {
@@ -48,31 +49,39 @@ func benchGet(b *testing.B, size int, cold bool) {
 		return err
 	}
 	files := segmentFiles(b, dir)
+	ends := map[string]int64{}
+	for _, s := range *st.segments.Load() {
+		ends[s.Path()] = s.Pos()
+	}
 	raw := func(r *rand.Rand, dst []byte) error {
 		f := files[r.IntN(len(files))]
-		_, err := f.ReadAt(dst, segment.HeaderLen+r.Int64N(mib))
+		_, err := f.ReadAt(dst, segment.HeaderLen+r.Int64N(max(1, ends[f.Name()]-segment.HeaderLen-int64(size))))
 		return err
 	}
 	turn := max(64, min(20_000, (64<<20)/size))
 	if cold {
 		turn = min(turn, 256)
 	}
-	var engine, limit slicesOf
-	b.SetBytes(int64(size))
-	b.ResetTimer()
-	for done := 0; done < b.N || len(engine) < 4; done += turn {
-		engine = append(engine, readers(b, files, cold, turn, size, get))
-		b.StopTimer()
-		limit = append(limit, readers(b, files, cold, turn, size, raw))
-		b.StartTimer()
+	var engine, limit turns
+	for b.Loop() {
+		for range 4 {
+			engine.add(readers(b, files, cold, turn, size, get))
+			b.StopTimer()
+			limit.add(readers(b, files, cold, turn, size, raw))
+			b.StartTimer()
+		}
 	}
-	b.ReportMetric(float64(turn)/engine.quiet().Seconds(), "gets/s")
-	b.ReportMetric(float64(turn)/limit.quiet().Seconds(), "limit/s")
-	b.ReportMetric(float64(engine.quiet())/float64(limit.quiet()), "x")
+	each := func(s slicesOf) float64 { return float64(s.quiet()) / float64(turn) }
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(1e9/each(engine.wall), "gets/s")
+	b.ReportMetric(1e9/each(limit.wall), "limit/s")
+	b.ReportMetric(each(engine.wall)/each(limit.wall), "x")
+	b.ReportMetric(each(engine.cpu), "cpu-ns/get")
+	b.ReportMetric(each(limit.cpu), "limit-cpu-ns/get")
 }
 
 // readers lets two goroutines read so many times.
-func readers(b *testing.B, files []*os.File, cold bool, n, size int, read func(r *rand.Rand, dst []byte) error) time.Duration {
+func readers(b *testing.B, files []*os.File, cold bool, n, size int, read func(r *rand.Rand, dst []byte) error) (wall, cpu time.Duration) {
 	if cold {
 		for _, f := range files {
 			must(b, f.Sync())
@@ -80,7 +89,7 @@ func readers(b *testing.B, files []*os.File, cold bool, n, size int, read func(r
 		}
 	}
 	var wg sync.WaitGroup
-	begin := time.Now()
+	used, begin := cpuTime(), time.Now()
 	for range 2 {
 		wg.Go(func() {
 			r, dst := rand.New(rand.NewPCG(rand.Uint64(), 1)), make([]byte, size)
@@ -92,7 +101,7 @@ func readers(b *testing.B, files []*os.File, cold bool, n, size int, read func(r
 		})
 	}
 	wg.Wait()
-	return time.Since(begin)
+	return time.Since(begin), cpuTime() - used
 }
 
 func segmentFiles(b *testing.B, dir string) (files []*os.File) {

@@ -16,7 +16,7 @@ func (l *log) commit(g *batch) (durable bool, err error) {
 	g.copying.Wait()
 	durable, err = l.write(g)
 	if err == nil {
-		l.apply(g, durable)
+		l.applied(g, durable)
 	}
 	for i := range g.entries {
 		if h := &g.entries[i].h; h.Type == record.Blob {
@@ -51,12 +51,40 @@ func (l *log) write(g *batch) (durable bool, err error) {
 		l.st.counters.groups.Add(1)
 		return false, nil
 	}
-	if err := l.syncActive(); err != nil {
+	if len(g.entries) < l.st.o.earlyMin {
+		err = l.syncActive()
+	} else {
+		err = l.syncAndApply(g)
+	}
+	if err != nil {
 		return false, err
 	}
 	l.st.counters.groups.Add(1)
 	l.uncertain = true
 	return true, nil
+}
+
+// syncAndApply syncs, and meanwhile has the index told of the group's new blobs, which are many. Nobody was promised them yet, and who prepares one of them
+// again waits for it to land; if the sync fails, they are forgotten again.
+func (l *log) syncAndApply(g *batch) error {
+	a, base := l.active, l.active.Pos()-int64(g.used)
+	early := make(chan struct{})
+	for i := range g.entries {
+		if e := &g.entries[i]; e.fresh {
+			l.unsynced = append(l.unsynced, e.h.ID)
+		}
+	}
+	go func() {
+		defer close(early)
+		for i := range g.entries {
+			if e := &g.entries[i]; e.fresh {
+				e.known = l.st.applyNew(a, base+int64(e.at), &e.h)
+			}
+		}
+	}()
+	err := a.Sync()
+	<-early
+	return l.synced(err)
 }
 
 // markSpace is kept free at the end of a segment for the mark that certifies its last group.
@@ -73,8 +101,11 @@ func (l *log) mustSync(g *batch) bool {
 }
 
 // syncActive syncs; then the seals that the segment began with hold, and nothing is unsynced.
-func (l *log) syncActive() error {
-	if err := l.active.Sync(); err != nil {
+func (l *log) syncActive() error { return l.synced(l.active.Sync()) }
+
+// synced is told what came of a sync of the active segment.
+func (l *log) synced(err error) error {
+	if err != nil {
 		return l.fail(err)
 	}
 	l.st.counters.syncs.Add(1)
@@ -85,14 +116,17 @@ func (l *log) syncActive() error {
 	return nil
 }
 
-// apply makes the group's records known.
-func (l *log) apply(g *batch, durable bool) {
+// applied makes the group's records known, as far as they are not yet.
+func (l *log) applied(g *batch, durable bool) {
 	base := l.active.Pos() - int64(g.used)
 	for i := range g.entries {
 		e := &g.entries[i]
 		switch e.h.Type {
 		case record.Blob:
-			l.st.applyBlob(l.active, base+int64(e.at), &e.h, e.fresh)
+			off := base + int64(e.at)
+			if !e.known && !(e.fresh && l.st.applyNew(l.active, off, &e.h)) {
+				l.st.applyBlob(l.active, off, &e.h)
+			}
 			if !durable {
 				l.unsynced = append(l.unsynced, e.h.ID)
 			}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -343,5 +344,65 @@ func TestReadErrorIsDamage(t *testing.T) {
 	}
 	fs.SetHooks(vfs.Hooks{})
 	check(t, st, 1, 100)
+	must(t, st.Close())
+}
+
+// TestFailedSyncForgetsALargeGroup: the index hears of a large group while it is synced, and forgets it when that fails.
+func TestFailedSyncForgetsALargeGroup(t *testing.T) {
+	const many = 40
+	fs := vfs.NewInject(vfs.NewMem(), vfs.Hooks{})
+	st, err := Open("/v", tiny(fs))
+	must(t, err)
+	put(t, st, many, 100)
+	prepareAll := func() (failed int) {
+		release, err := st.small.park()
+		must(t, err)
+		ends := make(chan error, many)
+		for n := range many {
+			go func() {
+				_, err := st.Prepare(ctx, testID(n), object.Epochs{Cluster: 5, Shard: 1}, [][]byte{testData(n, 100)})
+				ends <- err
+			}()
+		}
+		for gathered := 0; gathered < many; runtime.Gosched() {
+			st.small.mu.Lock()
+			if st.small.open != nil {
+				gathered = len(st.small.open.entries)
+			}
+			st.small.mu.Unlock()
+		}
+		release()
+		for range many {
+			if <-ends != nil {
+				failed++
+			}
+		}
+		return failed
+	}
+	fs.SetHooks(vfs.Hooks{Before: vfs.FailNth(1, vfs.Kinds(vfs.OpSync), syscall.EIO, 0)})
+	if failed := prepareAll(); failed != many {
+		t.Fatalf("%d of %d failed", failed, many)
+	}
+	fs.SetHooks(vfs.Hooks{})
+	for n := range many {
+		_, err := st.Stat(testID(n))
+		wantKind(t, err, errs.BlobMissing)
+	}
+	if s := st.Stats(); s.Blobs != 1 || s.Entries != 1 {
+		t.Fatalf("%d blobs, %d entries", s.Blobs, s.Entries)
+	}
+	put(t, st, many+1, 100) // seals the failed segment
+	if failed := prepareAll(); failed != 0 {
+		t.Fatalf("%d failed", failed)
+	}
+	for range 2 {
+		for n := range many + 2 {
+			check(t, st, n, 100)
+		}
+		if s := st.Stats(); s.Blobs != many+2 {
+			t.Fatalf("%d blobs", s.Blobs)
+		}
+		st = reopen(t, st)
+	}
 	must(t, st.Close())
 }

@@ -43,6 +43,7 @@ type entry struct {
 	sums  int // of its checksums in sums
 	h     record.Header
 	fresh bool     // see item
+	known bool     // the index was told
 	lent  [][]byte // see item; nil: all of it is in buf
 }
 

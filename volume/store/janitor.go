@@ -14,6 +14,7 @@ type janitor struct {
 	st     *Store
 	wake   chan struct{} // of the janitor
 	dead   chan struct{} // of the compactor
+	bad    chan struct{} // of who builds a damaged index again
 	ctx    context.Context
 	cancel context.CancelFunc
 	done   sync.WaitGroup // background work
@@ -21,6 +22,9 @@ type janitor struct {
 	mu      sync.Mutex // guards below
 	stopped bool
 	tasks   sync.WaitGroup // of callers: compaction, scrub
+
+	rebuilding  sync.Mutex // held, before tidy, while the index is built again; guards below
+	rebuildNext time.Time  // when that may be tried again, after a failure
 
 	tidy     sync.Mutex // one at a time; guards below
 	removals int64
@@ -31,7 +35,7 @@ type janitor struct {
 }
 
 func (j *janitor) init(st *Store) {
-	j.st, j.wake, j.dead = st, make(chan struct{}, 1), make(chan struct{}, 1)
+	j.st, j.wake, j.dead, j.bad = st, make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 }
 
@@ -62,6 +66,7 @@ func (j *janitor) start() {
 		})
 	}
 	j.forever("tidying", j.wake, j.st.tidy)
+	j.forever("building the index again", j.bad, j.st.rebuildIndex)
 	if j.st.o.CompactDead > 0 {
 		j.forever("compaction", j.dead, func(ctx context.Context) error {
 			some, err := j.st.compactOne(ctx, j.st.o.CompactDead)
@@ -129,22 +134,22 @@ func (j *janitor) stop() {
 	j.closed = true
 }
 
-// Tidy looks at free space, makes the ballast again if there is room, removes segments without a living blob, compacts one that is mostly
-// dead unless that is being done already, and writes the index down when much is newer than its file. All of it is done now and then
-// in the background.
+// Tidy builds a damaged index again, looks at free space, makes the ballast again if there is room, removes segments without a living blob,
+// compacts one that is mostly dead unless that is being done already, and writes the index down when much is newer than its file. All of it
+// is done now and then in the background.
 func (st *Store) Tidy(ctx context.Context) error {
-	if err := st.tidy(ctx); err != nil {
-		return err
-	}
-	if st.o.CompactDead <= 0 {
-		return nil
-	}
 	inner, leave, err := st.janitor.task(ctx)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	if !st.compaction.tryTake() {
+	if err := st.rebuildIndex(inner); err != nil {
+		return err
+	}
+	if err := st.tidy(inner); err != nil {
+		return err
+	}
+	if st.o.CompactDead <= 0 || !st.compaction.tryTake() {
 		return nil
 	}
 	some, err := st.compactNext(inner, st.o.CompactDead, nil)
@@ -155,10 +160,10 @@ func (st *Store) Tidy(ctx context.Context) error {
 	if some {
 		wake(st.janitor.dead)
 	}
-	return st.tidy(ctx)
+	return st.tidy(inner)
 }
 
-// tidy is Tidy without compaction: it waits for nothing that takes long.
+// tidy is Tidy without compaction and the index: it waits for nothing that takes long.
 func (st *Store) tidy(ctx context.Context) error {
 	j := &st.janitor
 	j.tidy.Lock()
@@ -167,9 +172,6 @@ func (st *Store) tidy(ctx context.Context) error {
 		return errClosed
 	}
 	if err := j.checkSpace(); err != nil {
-		return err
-	}
-	if err := st.rebuildIndex(ctx); err != nil {
 		return err
 	}
 	for _, s := range *st.segments.Load() {

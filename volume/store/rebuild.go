@@ -20,8 +20,11 @@ import (
 // checkpoint, the records below it are read into a table in memory, that is merged with what was frozen at the cut, and written
 // as the index file of that cut. Until then what needs a damaged page is errs.Unavailable; the rest is served.
 //
-// Why the records say it all: every entry of the file was made from records below its own cut, which is below this one. Only a hint that
-// was not yet written at its cut may be read back as lost, which a hint may be.
+// Why the records say it all: every entry of the file was made from records below its own cut, which is below this one. What the records
+// above the cut say of blobs below it is read too, last with the janitor's lock: a segment that was removed meanwhile had its word of
+// other segments' blobs appended there. Only a hint that was not yet written at its cut may be read back as lost, which a hint may be.
+//
+// Reading takes long and holds no lock of the janitor: free space is watched and dead segments are removed meanwhile.
 
 // rebuildPause is the time between attempts to build the index again that fail.
 const rebuildPause = time.Minute
@@ -35,7 +38,7 @@ func (st *Store) indexError(err error) {
 	if rerr := st.o.FS.Remove(st.o.FS.PathJoin(st.dir, indexName)); rerr != nil && !vfs.IsNotExist(rerr) {
 		st.o.Logf("removing the index: %v", rerr)
 	}
-	st.janitor.wakeUp()
+	wake(st.janitor.bad)
 }
 
 // unavailable is what a caller gets for an index that cannot be read: nothing is known of the blob, not even that it is damaged.
@@ -46,36 +49,57 @@ func unavailable(err error) error {
 	return err
 }
 
-// rebuildIndex builds the index again if it is damaged. It is called with the janitor's lock.
-func (st *Store) rebuildIndex(ctx context.Context) (err error) {
-	if !st.indexBad.Load() || time.Now().Before(st.rebuildNext) {
+// rebuildIndex builds the index again if it is damaged.
+func (st *Store) rebuildIndex(ctx context.Context) error {
+	const op = "store.rebuildIndex"
+	j := &st.janitor
+	j.rebuilding.Lock() // one at a time
+	defer j.rebuilding.Unlock()
+	if !st.indexBad.Load() || time.Now().Before(j.rebuildNext) {
 		return nil
 	}
-	if st.cutting == nil { // else one whose file could not be written, perhaps because of the damage
-		if st.cutting, err = st.takeCut(); errors.Is(err, errNotSealed) {
-			return nil // the next write seals it
-		}
-		if err != nil {
-			return errs.Wrap("store.rebuildIndex", err)
-		}
-	}
 	began := time.Now()
-	st.rebuildNext = began.Add(rebuildPause)
-	r := rebuild{st: st, early: map[object.BlobID]index.State{}}
-	for _, n := range slices.Sorted(maps.Keys(st.cutting.cut.segments)) {
-		if err := r.segment(ctx, uint32(n), int64(st.cutting.cut.segments[n].end)); err != nil {
-			return errs.Wrap("store.rebuildIndex", err)
+	c, err := st.rebuildCut()
+	if c == nil || err != nil {
+		return errs.Wrap(op, err)
+	}
+	j.rebuildNext = began.Add(rebuildPause)
+	r := rebuild{st: st, early: map[object.BlobID]index.State{}, read: map[uint32]int64{}}
+	for _, n := range slices.Sorted(maps.Keys(c.cut.segments)) {
+		if err := r.segment(ctx, uint32(n), int64(c.cut.segments[n].end)); err != nil {
+			return errs.Wrap(op, err)
 		}
 	}
-	st.cutting.merge.Rebuilt(&r.table)
-	if err := st.finishCut(st.cutting); err != nil {
-		return errs.WrapKind("store.rebuildIndex", errs.Unavailable, err)
+	if err := r.raise(ctx); err != nil {
+		return errs.Wrap(op, err)
 	}
-	st.cutting, st.rebuildNext = nil, time.Time{}
-	st.indexBad.Store(false)
-	st.counters.checkpoints.Add(1)
+	if err := r.finish(ctx, c); err != nil {
+		return errs.WrapKind(op, errs.Unavailable, err)
+	}
+	j.rebuildNext = time.Time{}
 	st.o.Logf("the index is built again: %d entries in %v", r.table.Len(), time.Since(began).Round(time.Millisecond))
 	return nil
+}
+
+// rebuildCut takes a cut, unless there is one whose file could not be written, perhaps because of the damage; nil if that must wait for
+// the next write, which seals a failed segment.
+func (st *Store) rebuildCut() (*cutting, error) {
+	st.janitor.tidy.Lock()
+	defer st.janitor.tidy.Unlock()
+	if st.janitor.closed {
+		return nil, errClosed
+	}
+	if st.cutting == nil {
+		c, err := st.takeCut()
+		if errors.Is(err, errNotSealed) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		st.cutting = c
+	}
+	return st.cutting, nil
 }
 
 // rebuild reads segments into a table.
@@ -83,6 +107,64 @@ type rebuild struct {
 	st    *Store
 	table index.Table
 	early map[object.BlobID]index.State // of blobs not met yet
+	read  map[uint32]int64              // up to where segments were read
+}
+
+// finish reads what came last and puts the table in the place of the index.
+func (r *rebuild) finish(ctx context.Context, c *cutting) error {
+	j := &r.st.janitor
+	j.tidy.Lock()
+	defer j.tidy.Unlock()
+	if j.closed {
+		return errClosed
+	}
+	if err := r.raise(ctx); err != nil {
+		return err
+	}
+	c.merge.Rebuilt(&r.table)
+	if err := r.st.finishCut(c); err != nil {
+		return err
+	}
+	r.st.cutting = nil
+	r.st.indexBad.Store(false)
+	r.st.counters.checkpoints.Add(1)
+	return nil
+}
+
+// raise reads on in all segments, for what is said there of blobs that were met.
+func (r *rebuild) raise(ctx context.Context) error {
+	for number := range *r.st.segments.Load() {
+		if err := r.raiseIn(ctx, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *rebuild) raiseIn(ctx context.Context, number uint32) error {
+	s := r.st.segment(number)
+	if s == nil {
+		return nil
+	}
+	defer s.Release()
+	r.st.mu.Lock()
+	end := s.end
+	r.st.mu.Unlock()
+	if end == 0 {
+		end = s.Synced()
+	}
+	from := max(r.read[number], segment.HeaderLen)
+	if from >= end {
+		return nil
+	}
+	r.read[number] = end
+	_, err := s.Scan(from, end, func(_ int64, h record.Header, data []byte) error {
+		if to := stateOf(h.Type); to != 0 {
+			return r.control(data, to)
+		}
+		return ctx.Err()
+	})
+	return err
 }
 
 // segment reads all records of a segment below end.
@@ -101,18 +183,24 @@ func (r *rebuild) segment(ctx context.Context, number uint32, end int64) error {
 	for _, g := range gaps {
 		r.st.gap(s, g)
 	}
+	r.read[number] = end
+	return err
+}
+
+// control raises the states of blobs; of those not met yet it is remembered.
+func (r *rebuild) control(data []byte, to index.State) error {
+	ids, err := record.ParseIDs(data)
+	for _, id := range ids {
+		if !r.table.Update(id, func(e *index.Entry) { e.SetState(max(e.State(), to)) }) {
+			r.early[id] = max(r.early[id], to)
+		}
+	}
 	return err
 }
 
 func (r *rebuild) record(segment uint32, off int64, h *record.Header, data []byte) error {
 	if to := stateOf(h.Type); to != 0 {
-		ids, err := record.ParseIDs(data)
-		for _, id := range ids {
-			if !r.table.Update(id, func(e *index.Entry) { e.SetState(max(e.State(), to)) }) {
-				r.early[id] = max(r.early[id], to)
-			}
-		}
-		return err
+		return r.control(data, to)
 	}
 	if h.Type != record.Blob {
 		return nil

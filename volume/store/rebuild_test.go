@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,6 +158,67 @@ func TestDamagedIndexIsRebuiltByItself(t *testing.T) {
 	<-done
 	if _, unknown := x.census(t, st); unknown != 0 {
 		t.Fatalf("%d blobs are still unavailable", unknown)
+	}
+	must(t, st.Close())
+}
+
+// TestTidyingGoesOnWhileTheIndexIsBuiltAgain: a segment that is removed while the segments are read takes nothing with it: what it said of
+// the death of a blob elsewhere counts.
+func TestTidyingGoesOnWhileTheIndexIsBuiltAgain(t *testing.T) {
+	var armed atomic.Bool
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	fs := vfs.NewInject(vfs.NewMem(), vfs.Hooks{Before: func(op vfs.Op) vfs.Fault {
+		if op.Kind == vfs.OpRead && strings.Contains(op.Path, ".seg") && armed.CompareAndSwap(true, false) {
+			close(reached)
+			<-goOn
+		}
+		return vfs.Fault{}
+	}})
+	o := tiny(fs)
+	o.OverlayMax, o.CompactDead = 100_000, -1
+	st, err := Open("/v", o)
+	must(t, err)
+	for n := range 40 {
+		put(t, st, n, 7000)
+	}
+	must(t, st.Delete(ctx, testID(0)))
+	said := uint32(st.small.active.Number) // where that is said
+	for n := 40; n < 80; n++ {
+		put(t, st, n, 7000)
+	}
+	gone := map[int]bool{0: true}
+	for n := 1; n < 80; n++ {
+		if e, ok, err := st.lookup(testID(n)); err == nil && ok && e.Segment == said {
+			must(t, st.Delete(ctx, testID(n)))
+			gone[n] = true
+		}
+	}
+	must(t, st.Checkpoint())
+	st.indexError(errs.E("", errs.Corrupt, "of this test"))
+	armed.Store(true)
+	done := make(chan error)
+	go func() { done <- st.rebuildIndex(ctx) }()
+	select {
+	case <-reached:
+	case err := <-done:
+		t.Fatalf("nothing was read: %v", err)
+	}
+	must(t, st.tidy(ctx))
+	if (*st.segments.Load())[said] != nil {
+		t.Fatal("the dead segment was not removed")
+	}
+	close(goOn)
+	must(t, <-done)
+	for range 2 {
+		for n := range 80 {
+			if !gone[n] {
+				check(t, st, n, 7000)
+				continue
+			}
+			_, err := st.Stat(testID(n))
+			wantKind(t, err, errs.BlobMissing)
+		}
+		st = reopen(t, st)
 	}
 	must(t, st.Close())
 }

@@ -98,7 +98,7 @@ func (c *census) visit(off int64, h record.Header, data []byte) error {
 	case h.Type == record.Blob:
 		e, ok, err := c.st.lookupSure(h.ID)
 		if !ok && err == nil && c.damaged { // it could not be read when the index was made
-			c.st.applyBlob(c.s, off, &h, false)
+			c.st.applyBlob(c.s, off, &h)
 			c.alive++
 		}
 		if ok && e.Segment == uint32(c.s.Number) && e.State() < index.Dropped {

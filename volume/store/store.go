@@ -29,7 +29,6 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"minikv/internal/errs"
 	"minikv/internal/object"
@@ -67,8 +66,7 @@ type Store struct {
 	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
 	cutting *cutting // one that could not be written; as last
 
-	filterStale bool      // the index's filter is missing or of no use; of open
-	rebuildNext time.Time // when a damaged index may be built again, after a failure; as last
+	filterStale bool // the index's filter is missing or of no use; of open
 
 	segments atomic.Pointer[map[uint32]*seg] // replaced, never altered
 
@@ -159,20 +157,31 @@ func (st *Store) discardActive(s *seg) error {
 	return nil
 }
 
-// applyBlob puts a written blob into the index; fresh says that it did not know the blob when it was prepared.
-func (st *Store) applyBlob(s *seg, off int64, h *record.Header, fresh bool) {
-	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
+// entryOf is what the index keeps of a blob's record.
+func entryOf(s *seg, off int64, h *record.Header) index.Entry {
 	state := index.Prepared
 	if h.Flags&record.Committed != 0 {
 		state = index.Committed
 	}
-	e := index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)
-	if fresh && st.index.Add(e) {
-		st.account(s, int(h.Length), 1)
-		st.good(h.ID)
-		return
+	return index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)
+}
+
+// applyNew puts a written blob that the index did not know when it was prepared into the index; false if it may know it by now (see
+// applyBlob).
+func (st *Store) applyNew(s *seg, off int64, h *record.Header) bool {
+	if !st.index.Add(entryOf(s, off, h)) {
+		return false
 	}
-	old, now, replaced, err := st.index.Move(e)
+	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
+	st.account(s, int(h.Length), 1)
+	st.good(h.ID)
+	return true
+}
+
+// applyBlob puts a written blob into the index.
+func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
+	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
+	old, now, replaced, err := st.index.Move(entryOf(s, off, h))
 	st.indexError(err)
 	if now.State() < index.Dropped { // it may have been deleted while it was copied
 		st.account(s, int(h.Length), 1)

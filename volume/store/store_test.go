@@ -23,7 +23,7 @@ var ctx = context.Background()
 func tiny(fs vfs.FS) Options {
 	return Options{
 		FS: fs, SmallSegment: 128 << 10, FirstSegment: 128 << 10, LargeSegment: 128 << 10, LargeBlob: 8 << 10, BlobMax: 64 << 10, GroupBytes: 16 << 10,
-		Reserve: -1, Ballast: -1, Certify: -1, Tidy: -1, OverlayMax: 5, CompactDead: 0.3, CompactRate: -1, ScrubRate: -1, LazyFlush: time.Hour, lendMin: vfs.DirectAlign, noSpares: true, noFill: true,
+		Reserve: -1, Ballast: -1, Certify: -1, Tidy: -1, OverlayMax: 5, CompactDead: 0.3, CompactRate: -1, ScrubRate: -1, LazyFlush: time.Hour, lendMin: vfs.DirectAlign, earlyMin: 2, noSpares: true, noFill: true,
 	}
 }
 
