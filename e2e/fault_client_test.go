@@ -54,6 +54,7 @@ type faultRun struct {
 	load     *faultLoad
 	it       *harness.Node // whose clock or disk was changed last
 	blobs    uint64        // at the step of that name
+	usual    time.Duration // within which 99 of 100 operations of a load were answered, without a limit
 }
 
 func newFaultRun(t *testing.T, p harness.Plan) *faultRun {

@@ -149,20 +149,25 @@ func (r *faultRun) quickReads(args []string) error {
 		took = append(took, time.Since(began))
 	}
 	r.t.Logf("    %s", distribution(took))
-	return shareWithin(took, 0.9, args[1])
+	return r.shareWithin(took, 0.9, args[1])
 }
 
-// shareWithin fails when more than the rest of a share of the times are longer than a limit.
-func shareWithin(all []time.Duration, share float64, limit string) error {
+// shareWithin fails when more than the rest of a share of the times are longer than a limit and a few times what they usually are here:
+// on a machine that is busy with other things they are long without any fault.
+func (r *faultRun) shareWithin(all []time.Duration, share float64, limit string) error {
 	most, err := time.ParseDuration(limit)
 	if err != nil {
 		return err
 	}
-	slices.Sort(all)
-	if at := all[int(share*float64(len(all)-1))]; at > most {
-		return fmt.Errorf("%v of a hundred took up to %v", 100*share, at)
+	if at := shareOf(all, share); at > most+3*r.usual {
+		return fmt.Errorf("%v of a hundred took up to %v, usual is %v", 100*share, at, r.usual)
 	}
 	return nil
+}
+
+func shareOf(all []time.Duration, share float64) time.Duration {
+	slices.Sort(all)
+	return all[int(share*float64(len(all)-1))]
 }
 
 func (r *faultRun) exits(args []string) error {

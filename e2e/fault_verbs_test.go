@@ -485,9 +485,11 @@ func (r *faultRun) endLoad(args []string) error {
 	}
 	r.t.Logf("    %s", distribution(r.load.took))
 	if len(args) == 3 && args[1] == "p99" {
-		if err := shareWithin(r.load.took, 0.99, args[2]); err != nil {
+		if err := r.shareWithin(r.load.took, 0.99, args[2]); err != nil {
 			return err
 		}
+	} else {
+		r.usual = shareOf(r.load.took, 0.99)
 	}
 	return errors.Join(r.load.failed...)
 }

@@ -18,12 +18,14 @@ const (
 
 // watchSilence has Raft look at once when the leader has been silent for the election timeout. Raft decides as ever: it looks at its
 // contact itself, and asks the others by pre-vote whether they miss the leader too. The first to ask often hears that the others do not
-// miss it yet, and the next may lack entries that the first one has; so candidates ask again after half the time.
+// miss it yet, and the next may lack entries that the first one has; so candidates ask again after half the time. The election that
+// follows has all of it: votes are synced, and a disk may be busy.
 func (n *Node) watchSilence() {
 	most := n.opts.ElectionTimeout
 	t := time.NewTicker(most / silenceTicks)
 	defer t.Stop()
 	s := silence{timeout: most}
+	term := n.raft.CurrentTerm() // that of a candidate who asks; one who was told yes is in a later one
 	for {
 		select {
 		case <-t.C:
@@ -31,12 +33,17 @@ func (n *Node) watchSilence() {
 			return
 		}
 		var err error
+		state := n.raft.State()
+		if state != raft.Candidate {
+			term = n.raft.CurrentTerm()
+		}
 		switch _, leader := n.raft.LeaderWithID(); {
-		case n.raft.State() == raft.Candidate:
+		case state == raft.Candidate && n.raft.CurrentTerm() == term:
 			err = n.setTimeouts(max(most/2, min(leaseTimeout, most)))
-		case n.raft.State() == raft.Follower && leader != "" && s.over(n.raft.LastContact(), n.rank):
-			// Raft looks at its contact when its timeout becomes shorter.
-			err = errors.Join(n.setTimeouts(most+time.Millisecond), n.setTimeouts(most))
+		case state == raft.Candidate && n.raft.ReloadableConfig().ElectionTimeout < most:
+			err = n.lookNow(most)
+		case state == raft.Follower && leader != "" && s.over(n.raft.LastContact(), n.rank):
+			err = n.lookNow(most)
 		default:
 			err = n.setTimeouts(most)
 		}
@@ -44,6 +51,12 @@ func (n *Node) watchSilence() {
 			n.opts.Log.Warn("the timeouts of elections were refused", zap.Error(err))
 		}
 	}
+}
+
+// lookNow sets the timeouts and has Raft notice: it does when they become shorter. A follower looks at its last contact, a candidate
+// begins its time anew.
+func (n *Node) lookNow(d time.Duration) error {
+	return errors.Join(n.setTimeouts(d+time.Millisecond), n.setTimeouts(d))
 }
 
 func (n *Node) setTimeouts(d time.Duration) error {
