@@ -239,10 +239,11 @@ func (w *world) Fetch(ctx context.Context, v uint32, wants []object.Want) ([]obj
 		return nil, err
 	}
 	w.wanted = append(w.wanted, wants...)
+	shards := uint32(w.shards())
 	out := make([]object.Fetched, len(wants))
 	for i, want := range wants {
 		out[i] = object.Fetched{Err: errs.E("fake", errs.BlobMissing, "nowhere")}
-		shard := want.ID.Shard(uint32(w.shards()))
+		shard := want.ID.Shard(shards)
 		if want.Epochs.Shard < x.fenced[shard] {
 			out[i] = object.Fetched{Own: true, Err: errs.E("fake", errs.StaleShardEpoch, "old")}
 			continue
