@@ -5,6 +5,7 @@ import (
 
 	"minikv/coordinator/meta"
 	"minikv/internal/errs"
+	"minikv/proto/coordpb"
 	"minikv/proto/metapb"
 )
 
@@ -37,6 +38,19 @@ func (c *Coordinator) allow(ctx context.Context, op string, cmd *metapb.Command)
 		if level < need {
 			return errs.E(op, errs.Unsupported, "the coordinator at %s is of an older version, which does not know this command: update it first", m.Address)
 		}
+	}
+	return nil
+}
+
+// knowsEnough refuses a coordinator whose program does not know the level that the cluster uses: it would stop at the first such entry.
+func (c *Coordinator) knowsEnough(ctx context.Context, r *coordpb.JoinRequest) error {
+	const op = "coordinator.Join"
+	l, err := c.layout(ctx)
+	if err != nil {
+		return errs.Wrap(op, err)
+	}
+	if used := l.GetCluster().GetLevel(); used > 1 && r.Level < used {
+		return errs.E(op, errs.Conflict, "the program of node %s is too old for this cluster, which uses commands of level %d", r.Node, used)
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ func (c *Coordinator) Join(ctx context.Context, r *coordpb.JoinRequest) (*coordp
 		return reply, nil
 	}
 	if len(r.Incarnation) > 0 && r.RaftAddress != "" {
+		if err := c.knowsEnough(ctx, r); err != nil {
+			return nil, err
+		}
 		if err := c.node.Admit(r.Incarnation, r.RaftAddress); err != nil {
 			return nil, errs.Wrap(op, err)
 		}

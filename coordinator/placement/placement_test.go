@@ -140,3 +140,19 @@ func TestTableIsAFunction(t *testing.T) { // P1
 		}
 	})
 }
+
+// TestVolumesOfNoWeight get nothing, and count for failure domains where they are kept.
+func TestVolumesOfNoWeight(t *testing.T) {
+	vs := []Volume{{Number: 1, Weight: 0, Zone: "a"}, {Number: 2, Weight: 1, Zone: "a"}, {Number: 3, Weight: 1, Zone: "b"}, {Number: 4, Weight: 1, Zone: "a"}}
+	for s := range uint32(64) {
+		if row := Shard(s, 3, vs); slices.Contains(row, 1) || len(row) != 3 {
+			t.Fatalf("shard %d: %v", s, row)
+		}
+		if row := Fill(s, 2, vs, []uint32{1}); !slices.Equal(row, []uint32{1, 3}) {
+			t.Fatalf("shard %d: %v shares a zone with what is kept", s, row)
+		}
+	}
+	if row := Shard(1, 4, vs); len(row) != 3 {
+		t.Fatalf("%v", row)
+	}
+}

@@ -59,6 +59,8 @@ func TestClusterRefusals(t *testing.T) {
 		"a role that is none":            {member("--roles", "gateway,leader"), "roles"},
 		"no role":                        {member("--roles", ""), "roles"},
 		"too many replicas":              {member("--replication", "8"), "replication"},
+		"a weight that is none":          {member("--volume-weight", "heavy"), "volume-weight"},
+		"a weight below none":            {member("--volume-weight", "-1"), "volume-weight"},
 	} {
 		_, err := load(t, "", secrets, c.args)
 		if err == nil || !strings.Contains(err.Error(), c.says) {
@@ -76,6 +78,19 @@ func TestTheClusterSecret(t *testing.T) {
 		_, err := load(t, "", environ, member())
 		if err == nil || !strings.Contains(err.Error(), "cluster-secret") || strings.Contains(err.Error(), "tooshort") {
 			t.Errorf("%v", err)
+		}
+	}
+}
+
+// TestTheWeight is unset, by capacity, unless it is a number; 0 is one.
+func TestTheWeight(t *testing.T) {
+	for text, want := range map[string]any{"auto": nil, "0": uint64(0), "7": uint64(7), "4TiB": uint64(4 << 40)} {
+		c, err := load(t, "", secrets, member("--volume-weight", text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if w := c.VolumeWeight; (w == nil) != (want == nil) || w != nil && *w != want {
+			t.Errorf("%s: %v, want %v", text, w, want)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (c *cluster) announce() {
 }
 
 func (c *cluster) joinRequest() *coordpb.JoinRequest {
-	r := &coordpb.JoinRequest{Node: c.cfg.Node, Zone: c.cfg.Zone, Address: c.rpcAddr, Fsync: c.cfg.Fsync, Info: c.nodeInfo()}
+	r := &coordpb.JoinRequest{Node: c.cfg.Node, Zone: c.cfg.Zone, Address: c.rpcAddr, Fsync: c.cfg.Fsync, Level: meta.Level, Info: c.nodeInfo()}
 	if c.coord != nil && !c.coord.Formed() {
 		r.Incarnation, r.RaftAddress, r.Voter = c.coord.ID(), raftnet.JoinAddresses(c.rpcAddr, c.raftAddr), true
 	}
