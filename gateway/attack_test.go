@@ -126,11 +126,15 @@ func TestAttackTwoMechanisms(t *testing.T) {
 	target := strings.TrimPrefix(u, "http://"+f.addr)
 	require.Equal(t, 400, f.send(f.request("GET", target+"&X-Amz-Date=20200101T000000Z", nil)).StatusCode)
 	require.Equal(t, 400, f.send(sign(t, f.request("GET", target, nil), aliceKey, aliceSecret, nil)).StatusCode)
-	// The same name in header and query.
+	// The same name in header and query, with the same value (as the AWS SDK for JavaScript v2 has it) and with another one.
 	u, err = sigv4.Signer{AccessKey: aliceKey, SecretKey: aliceSecret, Region: "us-east-1"}.
 		Presign("PUT", "http://"+f.addr+"/bkt/k?x-amz-acl=private", http.Header{"X-Amz-Acl": {"private"}}, time.Minute, time.Now())
 	require.NoError(t, err)
-	f.want(f.send(f.request("PUT", strings.TrimPrefix(u, "http://"+f.addr), []byte("x"), "x-amz-acl", "private")), 400, "InvalidArgument")
+	f.want(f.send(f.request("PUT", strings.TrimPrefix(u, "http://"+f.addr), []byte("x"), "x-amz-acl", "private ")), 404, "NoSuchBucket")
+	u, err = sigv4.Signer{AccessKey: aliceKey, SecretKey: aliceSecret, Region: "us-east-1"}.
+		Presign("PUT", "http://"+f.addr+"/bkt/k?x-amz-acl=private", http.Header{"X-Amz-Acl": {"public-read"}}, time.Minute, time.Now())
+	require.NoError(t, err)
+	f.want(f.send(f.request("PUT", strings.TrimPrefix(u, "http://"+f.addr), []byte("x"), "x-amz-acl", "public-read")), 400, "InvalidArgument")
 }
 
 // streamed builds a PUT with an aws-chunked body.

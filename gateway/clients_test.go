@@ -2,10 +2,14 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"minikv/sigv4"
 )
 
 // SDKs learn a bucket's region from the answer to HEAD, which they may send without credentials or with those of another.
@@ -62,4 +66,23 @@ func TestManyMetadataEntries(t *testing.T) {
 	f.expect(200, "", "PUT", "/bkt/k", nil, header...)
 	a := f.expect(200, "", "HEAD", "/bkt/k", nil)
 	require.Equal(t, "v", a.Header.Get("x-amz-meta-149"))
+}
+
+// The AWS SDK for JavaScript, version 2, leaves in a presigned URL what its user asked for, signs it as headers too (but for the content
+// type), and its user sends the headers.
+func TestURLsOfJavaScriptV2(t *testing.T) {
+	f := newFront(t)
+	f.expect(200, "", "PUT", "/bkt", nil)
+	signer := sigv4.Signer{AccessKey: aliceKey, SecretKey: aliceSecret, Region: "us-east-1"}
+	h := http.Header{"X-Amz-Meta-A": {"b"}, "Cache-Control": {"no-cache"}, "Content-Md5": {md5Of([]byte("xyz"))}}
+	u, err := signer.Presign("PUT", "http://"+f.addr+"/bkt/k?Content-Type=image%2Fjpeg&Cache-Control=no-cache&x-amz-meta-a=b&Content-MD5="+
+		sigv4.EncodeQuery(md5Of([]byte("xyz"))), h, time.Minute, time.Now())
+	require.NoError(t, err)
+	target := strings.TrimPrefix(u, "http://"+f.addr)
+	f.want(f.send(f.request("PUT", target, []byte("xyz"), "x-amz-meta-a", "b", "cache-control", "no-cache",
+		"content-md5", md5Of([]byte("xyz")), "content-type", "image/jpeg")), 200, "")
+	a := f.expect(200, "", "HEAD", "/bkt/k", nil)
+	require.Equal(t, "b", a.Header.Get("x-amz-meta-a"))
+	require.Equal(t, "image/jpeg", a.Header.Get("Content-Type"))
+	require.Equal(t, "no-cache", a.Header.Get("Cache-Control"))
 }

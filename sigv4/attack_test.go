@@ -233,6 +233,11 @@ var attacksOnPresigned = []struct {
 	{"v2 too", appendTarget("&AWSAccessKeyId=a"), CodeInvalidArgument, 400},
 	{"unsigned header", addHeader("X-Amz-Copy-Source", "/b/k"), CodeAccessDenied, 403},
 	{"same name in header and query", addHeader("X-Amz-Acl", "public-read"), CodeInvalidArgument, 400},
+	{"same name and value, unsigned", addHeader("X-Amz-Acl", "private"), CodeAccessDenied, 403},
+	{"same name twice in the header", func(t string, h http.Header) string {
+		h["X-Amz-Acl"] = []string{"private", "private"}
+		return t
+	}, CodeInvalidArgument, 400},
 	{"date in header too", addHeader("X-Amz-Date", "20130524T000000Z"), CodeInvalidArgument, 400},
 	{"payload hash in the query added", appendTarget("&X-Amz-Content-Sha256=" + helloHash), CodeSignatureDoesNotMatch, 403},
 	{"payload hash header", addHeader("X-Amz-Content-Sha256", helloHash), CodeSignatureDoesNotMatch, 403},

@@ -104,7 +104,7 @@ func (c *credentials) checkPresignedTime(now time.Time) error {
 
 // queryHeaders collects the x-amz-* query parameters of a presigned URL that act as headers. Credentials are left out,
 // and so are x-amz-checksum-* and x-amz-sdk-checksum-algorithm: SDKs put the empty body's checksum there. The same name
-// in header and query is InvalidArgument.
+// in header and query is InvalidArgument, unless both say the same, as in the URLs of the AWS SDK for JavaScript v2.
 func queryHeaders(q Query, header http.Header) (http.Header, error) {
 	var out http.Header
 	for i := range q {
@@ -116,7 +116,9 @@ func queryHeaders(q Query, header http.Header) (http.Header, error) {
 			continue
 		}
 		key := canonicalName(lower)
-		if len(header[key]) > 0 {
+		if h := header[key]; len(h) == 1 && !isAuthParam(lower) && strings.Trim(h[0], " \t") == q[i].Value {
+			continue
+		} else if len(h) > 0 {
 			return nil, newError(CodeInvalidArgument, "%s is given both as a header and as a query parameter.", lower).
 				with("ArgumentName", lower)
 		}

@@ -109,6 +109,8 @@ var parameters = map[string]bool{
 	"max-uploads": true, "max-parts": true, "part-number-marker": true, "max-buckets": true, "bucket-region": true,
 	"max-directory-buckets": true,
 	"AWSAccessKeyId":        true, "Signature": true, "Expires": true, // SigV2
+	// Left in presigned URLs by the AWS SDK for JavaScript v2; what counts are the headers, as with S3.
+	"Content-Type": true, "Content-MD5": true, "Cache-Control": true,
 }
 
 func isParameter(name string) bool {
