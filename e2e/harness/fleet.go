@@ -17,7 +17,8 @@ type Plan struct {
 	Volumes      int // v1, v2, ...
 	Gateways     int // g1, g2, ...
 	Args         []string
-	Faults       bool // all run the binary of the fault suite
+	Held         []string // not started; then nobody is waited for
+	Faults       bool     // all run the binary of the fault suite
 	// Change is asked before a node is made what is special about it.
 	Change func(name string, o *Options)
 }
@@ -66,9 +67,15 @@ func StartFleet(t testing.TB, p Plan) *Fleet {
 		f.addJoining(name, "gateway")
 	}
 	for _, name := range f.Names() {
+		if slices.Contains(p.Held, name) {
+			continue
+		}
 		if err := f.Nodes[name].Launch(); err != nil {
 			t.Fatalf("start %s: %v", name, err)
 		}
+	}
+	if len(p.Held) > 0 {
+		return f
 	}
 	for _, name := range f.Names() {
 		f.Nodes[name].WaitReady()

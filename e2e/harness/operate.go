@@ -44,3 +44,12 @@ func (f *Fleet) Join(name, roles string) *Node {
 	n.Run()
 	return n
 }
+
+// Another makes, without starting it, a second node of a name, with a data directory and ports of its own.
+func (f *Fleet) Another(name, roles string) *Node {
+	f.t.Helper()
+	first := f.Nodes[name]
+	n := f.addJoining(name, roles)
+	f.Nodes[name] = first
+	return n
+}

@@ -152,6 +152,27 @@ func TestReservedSegmentsAreDocumented(t *testing.T) {
 	}
 }
 
+// TestWhatTheStartWaitsFor is told to this machine and to root, not to all.
+func TestWhatTheStartWaitsFor(t *testing.T) {
+	f := newFixture(t, func(c *Config) {
+		c.Store = nil
+		c.Waiting = func() []string { return []string{"n2 at 10.0.0.2:5001: connection refused"} }
+		c.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("numbers")) })
+	})
+	nobody := func(path string) answer { return f.doAs("", "", "GET", path, "") }
+	a := nobody("/health/ready")
+	require.Equal(t, 503, a.StatusCode)
+	require.Contains(t, a.text, "waiting for the cluster: n2 at 10.0.0.2:5001: connection refused.")
+	require.Equal(t, "numbers", nobody("/metrics").text)
+	require.Equal(t, 503, f.do("POST", "/admin/v1/status", "").StatusCode, "nobody does operations yet")
+	f.remote = "192.0.2.7:1234"
+	a = nobody("/health/ready")
+	require.Equal(t, 503, a.StatusCode)
+	require.Contains(t, a.text, "Starting.")
+	require.NotContains(t, a.text, "10.0.0.2")
+	require.Equal(t, 401, nobody("/metrics").StatusCode)
+}
+
 func TestOnlyHealthBeforeTheStore(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Store = nil })
 	require.Equal(t, 200, f.do("GET", "/health/live", "").StatusCode)

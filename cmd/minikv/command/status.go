@@ -91,7 +91,7 @@ func printStatus(e *env, st *ops.StatusAnswer) error {
 func inDoubtText(d *ops.StatusInDoubt) string {
 	s := fmt.Sprintf("%d prepared blobs", d.Blobs)
 	if d.Blobs > 0 {
-		s += fmt.Sprintf(", the oldest of epoch %d (%d ago)", d.Epoch, d.Epochs)
+		s += fmt.Sprintf(", the oldest of epoch %d (%d epochs ago)", d.Epoch, d.Epochs)
 	}
 	s += fmt.Sprintf("; %d proposals on their way", d.Queued+d.InFlight)
 	if d.Unresolved > 0 {

@@ -99,3 +99,21 @@ func TestReadableCredentialsAreRefused(t *testing.T) {
 	_, _, err = d.Credentials()
 	require.True(t, errs.Is(err, errs.AccessDenied), "%v", err)
 }
+
+// TestTheNodesID is drawn once, and goes with the directory.
+func TestTheNodesID(t *testing.T) {
+	path := t.TempDir()
+	d := open(t, path)
+	id, err := d.NodeID()
+	require.NoError(t, err)
+	require.Len(t, id, 16)
+	again, err := d.NodeID()
+	require.NoError(t, err)
+	require.Equal(t, id, again)
+	other, err := open(t, t.TempDir()).NodeID()
+	require.NoError(t, err)
+	require.NotEqual(t, id, other)
+	require.NoError(t, os.WriteFile(filepath.Join(path, "node-id"), []byte("short\n"), 0o600))
+	_, err = d.NodeID()
+	require.True(t, errs.Is(err, errs.Corrupt), "%v", err)
+}
