@@ -14,6 +14,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
+
+	"minikv/e2e/harness"
 )
 
 // upload is a multipart upload in progress.
@@ -333,4 +335,29 @@ func TestS3APIUploadPartCopy(t *testing.T) {
 	require.NoError(t, err)
 	want := append(bytes.Clone(body[100:100+partMin]), body...)
 	require.True(t, bytes.Equal(want, get(t, c, *b, "dst")))
+}
+
+// A part whose checksum is of another algorithm than its upload's is refused; an upload that named none takes what SDKs send of their own
+// accord.
+func TestS3APIChecksumOfAPart(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	c, bucket := n.AWS(), n.Bucket(t)
+	algorithm := func(a types.ChecksumAlgorithm) func(*s3.UploadPartInput) {
+		return func(in *s3.UploadPartInput) { in.ChecksumAlgorithm = a }
+	}
+	named := newUpload(t, c, &bucket, "named", func(in *s3.CreateMultipartUploadInput) { in.ChecksumAlgorithm = types.ChecksumAlgorithmSha256 })
+	_, err := named.put(1, []byte("x"), algorithm(types.ChecksumAlgorithmCrc32c))
+	requireStatus(t, err, 400, "InvalidRequest")
+	require.ErrorContains(t, err, "expected checksum Type: sha256, actual checksum Type: crc32c")
+	_, err = named.put(1, []byte("x"), algorithm(types.ChecksumAlgorithmSha256))
+	require.NoError(t, err)
+	_, err = named.complete()
+	require.NoError(t, err)
+	for _, a := range []types.ChecksumAlgorithm{"", types.ChecksumAlgorithmCrc32, types.ChecksumAlgorithmSha1} {
+		open := newUpload(t, c, &bucket, "open"+string(a))
+		_, err := open.put(1, []byte("x"), algorithm(a))
+		require.NoError(t, err)
+		_, err = open.complete()
+		require.NoError(t, err)
+	}
 }

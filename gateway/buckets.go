@@ -51,7 +51,7 @@ func (c *call) createBucket() error {
 	if err != nil {
 		return err
 	}
-	if location != "" && location != c.s.region {
+	if location != "" && location != c.s.region && (location != "EU" || c.s.region != "eu-west-1") { // EU is its old name
 		return s3.NewError(s3.CodeInvalidLocationConstraint, "").With("LocationConstraint", location)
 	}
 	if err := iam.Authorize(c.account, iam.CreateBucket, iam.Resource{Bucket: string(c.bucket)}); err != nil {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -252,6 +253,26 @@ func TestAnonymous(t *testing.T) {
 	f.want(f.send(f.request("OPTIONS", "/bkt/k", nil, "Origin", "http://x", "Access-Control-Request-Method", "GET")), 403, "AccessForbidden")
 	f.want(f.send(f.request("OPTIONS", "/bkt/k", nil)), 400, "BadRequest")
 	f.want(f.send(f.request("GET", "/bkt/k", nil, "Authorization", "")), 403, "AccessDenied") // a field, so not anonymous; but it names no type
+}
+
+// TestLocationConstraints: a region's own name everywhere, us-east-1 included, and EU for eu-west-1 only.
+func TestLocationConstraints(t *testing.T) {
+	body := func(location string) []byte {
+		return []byte("<CreateBucketConfiguration><LocationConstraint>" + location + "</LocationConstraint></CreateBucketConfiguration>")
+	}
+	for region, takes := range map[string][]string{"us-east-1": {"", "us-east-1"}, "eu-west-1": {"", "EU", "eu-west-1"}, "eu-test-1": {"", "eu-test-1"}} {
+		f := newFront(t, func(c *Config) { c.Region = region })
+		for i, location := range []string{"", "us-east-1", "EU", "eu-west-1", "eu-test-1", "eu"} {
+			name := fmt.Sprintf("/bkt-%d", i)
+			if !slices.Contains(takes, location) {
+				f.expect(400, "InvalidLocationConstraint", "PUT", name, body(location))
+				continue
+			}
+			f.expect(200, "", "PUT", name, body(location))
+			told := string(f.expect(200, "", "GET", name+"?location", nil).body)
+			require.Equal(t, region != "us-east-1", strings.Contains(told, ">"+region+"<"), told)
+		}
+	}
 }
 
 func TestOtherRegion(t *testing.T) {

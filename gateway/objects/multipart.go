@@ -97,18 +97,27 @@ func (o *Objects) PutPart(ctx context.Context, req PutPartRequest) (*PartResult,
 }
 
 // sameAlgorithm refuses a part with a checksum of another algorithm than its upload asked for, and without one if the object's is
-// to be made of those of its parts. A FULL_OBJECT upload's parts need none.
+// to be made of those of its parts. A FULL_OBJECT upload's parts need none. An upload that asked for none takes any: aws-sdk-go-v2 sends
+// CRC32 with UploadPart by default, and names no algorithm when it creates the upload.
 //
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 func sameAlgorithm(up *metapb.UploadRow, want []uint32) error {
+	name := func(a uint32) string {
+		if a == 0 {
+			return "null"
+		}
+		return strings.ToLower(digest.Algorithm(a).String())
+	}
+	mismatch := func(actual uint32) error {
+		return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
+			name(up.ChecksumAlgorithm), name(actual))
+	}
 	if up.ChecksumAlgorithm != 0 && digest.Type(up.ChecksumType) == digest.Composite && len(want) == 0 {
-		return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: null",
-			strings.ToLower(digest.Algorithm(up.ChecksumAlgorithm).String()))
+		return mismatch(0)
 	}
 	for _, a := range want {
 		if up.ChecksumAlgorithm != 0 && a != up.ChecksumAlgorithm {
-			return errs.E("objects.sameAlgorithm", errs.InvalidRequest, "Checksum Type mismatch occurred, expected checksum Type: %s, actual checksum Type: %s",
-				digest.Algorithm(up.ChecksumAlgorithm), digest.Algorithm(a))
+			return mismatch(a)
 		}
 	}
 	return nil
