@@ -97,8 +97,9 @@ func BenchmarkReopen(b *testing.B) {
 	}
 }
 
-// longTail adds as many blobs as an index file may lag behind, and keeps that file.
+// longTail adds as many blobs as an index file may lag behind, with the policy Always, and keeps that file.
 func longTail(b *testing.B, dir string, o Options, blobs int) int {
+	o.Fsync = Always
 	st, err := Open(dir, o)
 	must(b, err)
 	tail := max(st.o.OverlayMax, blobs/overlayShare) - 1
