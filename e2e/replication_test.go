@@ -129,7 +129,7 @@ func TestClusterZones(t *testing.T) {
 			}
 		}
 		for i := range keys {
-			harness.Eventually(t, 10*time.Second, "what is elsewhere", func() error { // those that have just come back are asked again soon
+			harness.Eventually(t, 30*time.Second, "what is elsewhere", func() error { // those that have just come back are asked again soon
 				got, err := reads.get(g.AWS(once), fmt.Sprint("k", i))
 				if err == nil && string(got) != fmt.Sprint("v", i) {
 					t.Fatalf("without %v: k%d is %q", zones, i, got)
@@ -196,7 +196,7 @@ func TestClusterWeights(t *testing.T) {
 		return all["v1"].Shards == 0 && all["v3"].Shards > all["v2"].Shards && operate(t, g, "rebalance/status", ops.None{}).State == "idle"
 	})
 	require.NotZero(t, before)
-	f.Nodes["v3"].Stop()
+	require.NoError(t, f.Nodes["v3"].Stop())
 	f.Nodes["v3"].Run()
 	require.EqualValues(t, 2000, *volumesByNode(t, g)["v3"].WeightSet, "what it was told at its start was for the first time only")
 	require.Contains(t, g.CLI(t, "node", "set-weight", "v1", "auto").Out, "100.0%")
