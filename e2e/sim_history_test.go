@@ -27,7 +27,8 @@ const (
 	simOps        = 10 // of a client in one history
 	simAttempts   = 20
 
-	simPatience = 2 * time.Second // of a client
+	simPatience   = 2 * time.Second // of a client
+	simUnknownMax = 8               // writes without an answer in one history
 )
 
 const (
@@ -77,6 +78,7 @@ func simCluster(t *testing.T, seed uint64, histories int) (recorded []*hist.Hist
 func simHistory(t *testing.T, s *sim, gates []*simGate, seed uint64) (h *hist.History, faults int) {
 	w := hist.Workload{
 		Seed: seed, Prefix: fmt.Sprintf("%x/", seed), SizeMax: 150_000, Ops: simOps, Pause: 200 * time.Millisecond, Timeout: simPatience,
+		UnknownMax: simUnknownMax,
 	}
 	if seed%2 == 1 {
 		w.Weights = hist.PerKey

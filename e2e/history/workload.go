@@ -31,6 +31,9 @@ type Workload struct {
 	Pause time.Duration
 	// Timeout ends one operation, which is then unknown. 0: 5 s.
 	Timeout time.Duration
+	// UnknownMax is how many writes may be without an answer: then clients only read, but for what is on its way. The time of a check
+	// doubles with each. 0: any number.
+	UnknownMax int
 }
 
 // refusedPause is how long a client rests that could not reach its store.
@@ -47,10 +50,10 @@ func (w Workload) Run(ctx context.Context, r *Recorder, stores []Store) {
 	if w.Timeout == 0 {
 		w.Timeout = 5 * time.Second
 	}
-	var ids atomic.Int64
+	var ids, unknown atomic.Int64
 	var wg sync.WaitGroup
 	for i, s := range stores {
-		c := &client{w: w, r: r, s: s, rng: rand.New(rand.NewPCG(w.Seed, uint64(i))), known: make([]Value, len(r.keys))}
+		c := &client{w: w, r: r, s: s, rng: rand.New(rand.NewPCG(w.Seed, uint64(i))), known: make([]Value, len(r.keys)), unknown: &unknown}
 		wg.Go(func() { c.run(ctx, &ids) })
 	}
 	wg.Wait()
@@ -74,6 +77,8 @@ type client struct {
 	s     Store
 	rng   *rand.Rand
 	known []Value // the last value seen of each key
+
+	unknown *atomic.Int64 // writes of all clients without an answer
 }
 
 func (c *client) run(ctx context.Context, ids *atomic.Int64) {
@@ -85,6 +90,9 @@ func (c *client) run(ctx context.Context, ids *atomic.Int64) {
 		cancel()
 		c.learn(&op, &res)
 		if res.Outcome == Unknown {
+			if op.Kind.writes() {
+				c.unknown.Add(1)
+			}
 			id = int(ids.Add(1) - 1) // the operation may go on: this is another client
 		}
 		c.rest(ctx, res.Outcome)
@@ -134,6 +142,9 @@ func (c *client) learn(op *Op, res *Result) {
 func (c *client) choose() Op {
 	w := c.w.Weights
 	k := c.rng.IntN(len(c.r.keys))
+	if most := c.w.UnknownMax; most > 0 && c.unknown.Load() >= int64(most) {
+		return Op{Kind: Get, Key: k}
+	}
 	n := c.rng.IntN(w.Get + w.Head + w.Put + w.PutIf + w.Delete + w.DeleteIf + w.Copy + w.List + w.Batch)
 	for _, x := range []struct {
 		weight int
