@@ -29,7 +29,7 @@ func (s *Store) fetchOnce(ctx context.Context, p piece, c *chunk) (*chunk, error
 	if err != nil {
 		return c, err
 	}
-	candidates := s.order(readers(make([]uint32, 0, 4), t.shard(p.id)), p.id)
+	candidates := s.order(readers(make([]uint32, 0, 4), t.shard(p.id)), p)
 	if len(candidates) == 1 {
 		err := s.readFrom(ctx, candidates[0], p, c.buf[:p.n])
 		var v verdicts
@@ -39,14 +39,15 @@ func (s *Store) fetchOnce(ctx context.Context, p piece, c *chunk) (*chunk, error
 	return s.race(ctx, p, c, candidates)
 }
 
-// order begins at a replica that depends on the blob, so that load spreads, and puts suspects last.
-func (s *Store) order(volumes []uint32, id object.BlobID) []uint32 {
+// order begins at a replica that depends on the blob and on where in it the piece is, so that load spreads, a blob's pieces are read from all of
+// its replicas at the same time, and each keeps its own in memory. Suspects are last.
+func (s *Store) order(volumes []uint32, p piece) []uint32 {
 	if len(volumes) < 2 {
 		return volumes
 	}
 	out := make([]uint32, 0, len(volumes))
 	var late []uint32
-	first := int(id.Hash() >> 32 % uint64(len(volumes)))
+	first := int((p.id.Hash()>>32 + uint64(p.off)/chunkLarge) % uint64(len(volumes)))
 	for i := range volumes {
 		v := volumes[(first+i)%len(volumes)]
 		if s.suspected(v) {

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -362,4 +364,66 @@ func TestFiveGiBPlan(t *testing.T) {
 	}
 	require.Equal(t, uint64(object.PartBytesMax), n)
 	require.Equal(t, 5<<10, pieces)
+}
+
+// TestVolumesReadAtTheSameTime: while a client is given a piece of a large body, the next three are on their way from different volumes; only
+// the very first piece is not worth so much. A reader that is closed in between leaves nothing behind.
+func TestVolumesReadAtTheSameTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(3, 3, 1, 8<<20)
+		for v := range uint32(3) {
+			c.Layout().Volumes = append(c.Layout().Volumes, &metapb.VolumeRow{Number: v + 1})
+		}
+		s := NewStore(c, Options{})
+		want := body(12 << 20)
+		_, w := mustWrite(t, s, want)
+		var mu sync.Mutex
+		var held chan struct{} // nil: reads go on
+		var reading []uint32
+		c.everyone(func(number uint32, v *fakeVolume) {
+			v.read = func(context.Context, object.BlobID, []byte) (bool, int, error) {
+				mu.Lock()
+				reading = append(reading, number)
+				wait := held
+				mu.Unlock()
+				if wait != nil {
+					<-wait
+				}
+				return false, 0, nil
+			}
+		})
+		for _, closed := range []bool{false, true} {
+			r, err := s.NewReader(t.Context(), OneSlice(w.Run, 0, uint64(len(want))), uint64(len(want)), ReadOptions{})
+			require.NoError(t, err)
+			got := make([]byte, len(want))
+			_, err = io.ReadFull(r, got[:1<<20])
+			require.NoError(t, err)
+			synctest.Wait()
+			mu.Lock()
+			require.Len(t, reading, 2, "one piece was asked for beside the first")
+			held, reading = make(chan struct{}), nil
+			mu.Unlock()
+			_, err = io.ReadFull(r, got[1<<20:1<<20+1])
+			require.NoError(t, err)
+			synctest.Wait()
+			mu.Lock()
+			slices.Sort(reading)
+			require.Equal(t, []uint32{1, 2, 3}, reading)
+			close(held)
+			held, reading = nil, nil
+			mu.Unlock()
+			if !closed {
+				_, err = io.ReadFull(r, got[1<<20+1:])
+				require.NoError(t, err)
+				require.True(t, bytes.Equal(want, got))
+			}
+			require.NoError(t, r.Close())
+			synctest.Wait()
+			mu.Lock()
+			reading = nil
+			mu.Unlock()
+		}
+		s.Close()
+		require.Zero(t, s.Memory().Reads)
+	})
 }

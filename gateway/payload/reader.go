@@ -10,8 +10,9 @@ import (
 
 // Reader is a range of a body, verified before it is given (P4). Not for concurrent use. Close it.
 //
-// It reads by pieces of at most 1 MiB, and while one piece is given the next is on its way: that is all it reads ahead. When many readers
-// share the memory, pieces become smaller and there is only one; when there is room again, they grow.
+// It reads by pieces of at most 1 MiB, and while one piece is given the next is on its way; the next three, of different replicas, where there
+// are several volumes, once the first piece is given. When many readers share the memory there is one ahead again, then pieces become smaller,
+// and then there is only one; when there is room again, they grow.
 type Reader struct {
 	holder
 	s    *Store
@@ -19,13 +20,18 @@ type Reader struct {
 	plan plan
 	left uint64 // bytes still to be given
 
-	head, ahead *flight // what is given now, and what is on its way
-	off         int     // of head, given already
-	err         error   // sticky
+	head  *flight   // what is given now
+	ahead []*flight // what is on its way after it
+	off   int       // of head, given already
+	wide  bool      // several volumes: they can read at the same time
+	err   error     // sticky
 }
 
 // crowded is how full the memory of reads is, in quarters, when each reader gets one small buffer only.
 const crowded = 3
+
+// aheadMax is how many pieces are on their way at most, from several volumes.
+const aheadMax = 3
 
 // flight is a piece on its way or here.
 type flight struct {
@@ -56,6 +62,7 @@ func (s *Store) NewReader(ctx context.Context, slices Slices, n uint64, opt Read
 	if n == 0 {
 		return r, nil
 	}
+	r.wide = len(s.place.Layout().GetVolumes()) > 1
 	class := r.wantClass()
 	paid, err := r.acquireOr(ctx, s.brief, n <= chunkSmall, int64(chunkSizes[class]))
 	if err != nil {
@@ -115,11 +122,13 @@ func (r *Reader) prepare() error {
 	if r.head != nil && r.off == r.head.p.n {
 		r.turn()
 	}
-	if r.ahead == nil && r.plan.left > 0 && r.memory.pressure() < crowded {
+	for r.plan.left > 0 && len(r.ahead) < r.depth() {
 		class := r.wantClass()
-		if paid, ok := r.memory.try(&r.holder, int64(chunkSizes[class])); ok {
-			r.ahead = r.start(newChunk(class, paid), false)
+		paid, ok := r.memory.try(&r.holder, int64(chunkSizes[class]))
+		if !ok {
+			break
 		}
+		r.ahead = append(r.ahead, r.start(newChunk(class, paid), false))
 	}
 	if f := r.head; f.done != nil {
 		<-f.done
@@ -131,17 +140,29 @@ func (r *Reader) prepare() error {
 	return r.err
 }
 
+// depth is how many pieces may be on their way beside the one that is given. A client that hangs up after the first has cost little.
+func (r *Reader) depth() int {
+	switch p := r.memory.pressure(); {
+	case p >= crowded:
+		return 0
+	case p > 0 || !r.wide || r.got.Load() == 0:
+		return 1
+	}
+	return aheadMax
+}
+
 // turn replaces the used-up head by what is ahead, using its buffer for the next piece if it still is of the right size.
 func (r *Reader) turn() {
 	c, want := r.head.c, r.wantClass()
 	r.off = 0
-	if r.ahead == nil {
+	if len(r.ahead) == 0 {
 		r.head = r.start(r.fit(c, want), true)
 		return
 	}
-	r.head, r.ahead = r.ahead, nil
-	if r.plan.left > 0 && int(c.class) == want && r.memory.pressure() < crowded {
-		r.ahead = r.start(c, false)
+	r.head = r.ahead[0]
+	r.ahead = append(r.ahead[:0], r.ahead[1:]...)
+	if r.plan.left > 0 && int(c.class) == want && len(r.ahead) < r.depth() {
+		r.ahead = append(r.ahead, r.start(c, false))
 		return
 	}
 	c.release()
@@ -229,7 +250,7 @@ func (r *Reader) Read(p []byte) (int, error) {
 // Close gives the buffers back; one that a replica still fills is given back when it has answered. It does not fail.
 func (r *Reader) Close() error {
 	r.memory.filled(&r.holder)
-	for _, f := range [2]*flight{r.head, r.ahead} {
+	for _, f := range append(r.ahead, r.head) {
 		switch {
 		case f == nil:
 		case f.done == nil:
