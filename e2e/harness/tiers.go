@@ -151,8 +151,10 @@ func pass(ctx context.Context, c net.Conn, targets []string, turn uint64) {
 			_ = s.(*net.TCPConn).CloseWrite()
 		}()
 		_, _ = io.Copy(c, s)
-		_, _ = c.Close(), s.Close()
+		// A server that answers early reads on for a while: closed here, the connection would be reset before its client has read the answer.
+		_ = c.(*net.TCPConn).CloseWrite()
 		<-done
+		_, _ = c.Close(), s.Close()
 		stop()
 		return
 	}
