@@ -106,6 +106,20 @@ func volumesOf(l *metapb.Layout, name string) ([]*metapb.VolumeRow, error) {
 	return out, nil
 }
 
+// enoughLeft refuses with errs.Conflict when, without the rows, fewer volumes than replicas would take shards.
+func enoughLeft(op string, l *metapb.Layout, without []*metapb.VolumeRow) error {
+	left := 0
+	for _, row := range l.Volumes {
+		if meta.TakesShards(row) && !slices.Contains(without, row) {
+			left++
+		}
+	}
+	if need := int(l.GetPools()[0].GetReplication()); left < need {
+		return errs.E(op, errs.Conflict, "%d volumes that take shards would be left, and blobs have %d replicas: add nodes first", left, need)
+	}
+	return nil
+}
+
 // AddNode takes the volumes of a node, or one by its number, in again: drained, lost or removed ones. New nodes need no such thing: they
 // register themselves.
 func (c *Coordinator) AddNode(ctx context.Context, name string) error {
@@ -117,14 +131,8 @@ func (c *Coordinator) AddNode(ctx context.Context, name string) error {
 func (c *Coordinator) DrainNode(ctx context.Context, name string) error {
 	const op = "coordinator.DrainNode"
 	return c.setStates(ctx, op, name, meta.VolumeDraining, false, func(l *metapb.Layout, rows []*metapb.VolumeRow) error {
-		left := 0
-		for _, row := range l.Volumes {
-			if meta.TakesShards(row) && !slices.Contains(rows, row) {
-				left++
-			}
-		}
-		if need := int(l.GetPools()[0].GetReplication()); left < need {
-			return errs.E(op, errs.Conflict, "%d volumes that take shards would be left, and blobs have %d replicas: add nodes first", left, need)
+		if err := enoughLeft(op, l, rows); err != nil {
+			return err
 		}
 		for _, row := range rows {
 			if row.State == meta.VolumeRemoved {

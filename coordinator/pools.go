@@ -118,14 +118,8 @@ func (c *Coordinator) SetWeight(ctx context.Context, name string, weight *uint64
 		return errs.Wrap(op, err)
 	}
 	if weight != nil && *weight == 0 {
-		left := 0
-		for _, row := range l.Volumes {
-			if meta.TakesShards(row) && !slices.Contains(rows, row) {
-				left++
-			}
-		}
-		if need := int(l.GetPools()[0].GetReplication()); left < need {
-			return errs.E(op, errs.Conflict, "%d volumes that take shards would be left, and blobs have %d replicas: add nodes first", left, need)
+		if err := enoughLeft(op, l, rows); err != nil {
+			return err
 		}
 	}
 	for _, row := range rows {

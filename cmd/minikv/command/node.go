@@ -176,11 +176,17 @@ func newRebalance(e *env) *cobra.Command {
 type rebalanceCall func(ctx context.Context, cl *client.Client, args []string) (*ops.RebalanceAnswer, error)
 
 func rebalanceCommand(e *env, use, short string, do rebalanceCall) *cobra.Command {
-	var conn connection
 	c := &cobra.Command{Use: use, Short: short, Long: short + ".\n" + exitHelp, Args: noArgs}
 	if strings.HasSuffix(use, " BYTES") {
 		c.Args = oneArg("number of bytes")
 	}
+	runCall(e, c, do, func(a *ops.RebalanceAnswer) error { return printRebalance(e, a) })
+	return c
+}
+
+// runCall makes a command of one call to a running cluster, and shows its answer: as JSON if asked, otherwise by show.
+func runCall[A any](e *env, c *cobra.Command, do func(ctx context.Context, cl *client.Client, args []string) (A, error), show func(A) error) {
+	var conn connection
 	conn.add(c, e)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		cl, err := conn.open()
@@ -194,9 +200,8 @@ func rebalanceCommand(e *env, use, short string, do rebalanceCall) *cobra.Comman
 		if e.json {
 			return printJSON(e.out, a)
 		}
-		return printRebalance(e, a)
+		return show(a)
 	}
-	return c
 }
 
 func printRebalance(e *env, a *ops.RebalanceAnswer) error {

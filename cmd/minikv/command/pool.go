@@ -51,25 +51,12 @@ func newPool(e *env) *cobra.Command {
 
 // poolRun makes a command of what asks for pools, and shows them.
 func poolRun(e *env, c *cobra.Command, do func(ctx context.Context, cl *client.Client, args []string) (*ops.PoolListAnswer, error)) {
-	var conn connection
-	conn.add(c, e)
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		cl, err := conn.open()
-		if err != nil {
-			return err
-		}
-		a, err := do(cmd.Context(), cl, args)
-		if err != nil {
-			return err
-		}
-		if e.json {
-			return printJSON(e.out, a)
-		}
+	runCall(e, c, do, func(a *ops.PoolListAnswer) error {
 		for _, w := range a.Warnings {
 			fmt.Fprintln(e.err, "minikv: note:", w)
 		}
 		return printPools(e, a)
-	}
+	})
 }
 
 func printPools(e *env, a *ops.PoolListAnswer) error {
