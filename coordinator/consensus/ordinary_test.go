@@ -3,6 +3,7 @@ package consensus
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -51,6 +52,47 @@ func TestOrdinaryMessagesAreForDebugging(t *testing.T) {
 		}
 		if logs.Len() != 1 || logs.All()[0].Level != want {
 			t.Errorf("case %d, %s: %v", i, c.msg, logs.All())
+		}
+	}
+}
+
+// TestAPeerThatResetsIsUnreachable: a peer that stops while it is asked, whichever part of its answer had arrived.
+func TestAPeerThatResetsIsUnreachable(t *testing.T) {
+	for name, end := range map[string]func(*net.TCPConn) error{
+		"reset": func(c *net.TCPConn) error { return c.SetLinger(0) },
+		"reset in its answer": func(c *net.TCPConn) error {
+			_, err := c.Write([]byte{0xa0, 0x85})
+			return errors.Join(err, c.SetLinger(0))
+		},
+		"closed in its answer": func(c *net.TCPConn) error {
+			_, err := c.Write([]byte{0xa0, 0x85})
+			return errors.Join(err, c.CloseWrite())
+		},
+	} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		stopped := make(chan error, 1)
+		go func() {
+			c, err := l.Accept()
+			if err == nil {
+				_, err = c.Read(make([]byte, 1))
+				err = errors.Join(err, end(c.(*net.TCPConn)), c.Close())
+			}
+			stopped <- err
+		}()
+		transport, err := raft.NewTCPTransport("127.0.0.1:0", l.Addr(), 1, time.Minute, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var answer raft.AppendEntriesResponse
+		err = transport.AppendEntries("1", raft.ServerAddress(l.Addr().String()), &raft.AppendEntriesRequest{}, &answer)
+		if !unreachable(err) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := errors.Join(<-stopped, transport.Close(), l.Close()); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
