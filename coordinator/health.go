@@ -69,6 +69,13 @@ func (h *health) begin(now time.Time) {
 	h.since, h.known = now, nil
 }
 
+// age is how long the term lasts.
+func (h *health) age(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return now.Sub(h.since)
+}
+
 func (h *health) heard(r *coordpb.JoinRequest, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

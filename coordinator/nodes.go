@@ -27,6 +27,9 @@ const (
 	nodeForget  = 10 * time.Minute // what is silent for so long and has neither coordinator nor volume is no node any more
 	rivalForget = time.Minute
 	nodesMax    = 1024 // remembered
+
+	nodesSettle = 1500 * time.Millisecond // into its term a leader has heard of all that live
+	nodesAnswer = 300 * time.Millisecond  // is left of a question's time, in any case, for the answer
 )
 
 // Bounds of what a node tells of itself.
@@ -212,13 +215,31 @@ func (n *nodes) changes(now []*coordpb.Difference) (begun []*coordpb.Difference,
 	return begun, over
 }
 
-// Nodes tells of the nodes that this leader has heard of, and in which settings they differ. Only the leader knows: errs.NotLeader.
-func (c *Coordinator) Nodes(context.Context) (*coordpb.NodesReply, error) {
+// Nodes tells of the nodes that this leader has heard of, and in which settings they differ. A new leader first lets nodes tell of themselves,
+// as far as the context has time for it. Only the leader knows: errs.NotLeader.
+func (c *Coordinator) Nodes(ctx context.Context) (*coordpb.NodesReply, error) {
+	c.settle(ctx)
 	if _, err := c.node.Ready(); err != nil {
 		return nil, err
 	}
 	now := c.cfg.Clock.Now()
 	return &coordpb.NodesReply{Nodes: c.nodes.all(now), Differences: c.nodes.differences(now)}, nil
+}
+
+// settle waits until this term is nodesSettle old.
+func (c *Coordinator) settle(ctx context.Context) {
+	left := min(nodesSettle, nodesSettle-c.health.age(c.cfg.Clock.Now()))
+	if end, ok := ctx.Deadline(); ok {
+		left = min(left, time.Until(end)-nodesAnswer)
+	}
+	if left <= 0 {
+		return
+	}
+	select {
+	case <-c.cfg.Clock.After(left):
+	case <-ctx.Done():
+	case <-c.ctx.Done():
+	}
 }
 
 // watchSettings logs settings in which nodes differ, when that begins or changes, and when it is over.

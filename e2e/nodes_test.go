@@ -234,3 +234,22 @@ func TestWhatAStartWaitsFor(t *testing.T) {
 		require.Contains(t, metricsOf(t, n), "minikv_build_info")
 	}
 }
+
+// TestStatusAfterAChangeOfLeader: the first answer that names the new leader tells of all the nodes, though leaders know them only from what
+// they tell of themselves.
+func TestStatusAfterAChangeOfLeader(t *testing.T) {
+	f := harness.StartFleet(t, harness.Plan{Coordinators: 3, Volumes: 3, Gateways: 2})
+	asked := f.Nodes["g1"]
+	old := statusShows(t, asked, "all nodes", func(st ops.StatusAnswer) bool { return st.Leader != "" && len(st.Nodes) == 8 })
+	f.Nodes[old.Leader].Kill()
+	st := statusShows(t, asked, "another leader", func(st ops.StatusAnswer) bool { return st.Leader != "" && st.Leader != old.Leader })
+	for _, name := range []string{"c1", "c2", "c3", "v1", "v2", "v3", "g1", "g2"} {
+		if name == old.Leader {
+			continue
+		}
+		n := nodeOf(t, st, name)
+		assert.True(t, n.Up, name)
+		assert.NotEmpty(t, n.Version, name)
+		assert.NotEmpty(t, n.Roles, name)
+	}
+}
