@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"minikv/internal/buildinfo"
@@ -149,6 +150,9 @@ func (c *Client) do(ctx context.Context, method string, u *url.URL, body io.Read
 	}
 	if body != nil && size != 0 {
 		req.Body, req.ContentLength = io.NopCloser(body), size
+		if s, ok := body.(*sent); ok {
+			req.Body = s
+		}
 	}
 	req.Header.Set("User-Agent", "minikv/"+version())
 	if size < 0 || size > 1<<20 {
@@ -193,12 +197,22 @@ type Stored struct {
 
 // Put stores size bytes of r, -1 for all there are, and checks the answer's ETag against the bytes that were sent.
 func (c *Client) Put(ctx context.Context, key string, r io.Reader, size int64, header http.Header) (*Stored, error) {
-	sum := &summing{r: r, h: md5.New()}
+	if size > 0 {
+		r = io.LimitReader(r, size) // a file may have grown
+	}
+	sum := &sent{summing: summing{r: r, h: md5.New()}, done: make(chan struct{})}
 	resp, err := c.do(ctx, http.MethodPut, c.keyURL(key), sum, size, header)
 	if err != nil {
 		return nil, err
 	}
 	defer resp.Body.Close()
+	if size != 0 {
+		select {
+		case <-sum.done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	etag := strings.Trim(resp.Header.Get("ETag"), `"`)
 	if got := hex.EncodeToString(sum.h.Sum(nil)); etag != got {
 		return nil, fmt.Errorf("%w: sent %s, stored %s", ErrDamaged, got, etag)
@@ -264,6 +278,20 @@ func (s *summing) Read(p []byte) (int, error) {
 	s.h.Write(p[:n])
 	s.n += int64(n)
 	return n, err
+}
+
+// sent is a body that is hashed while it is sent. net/http looks for its end after the last byte, and that may be after the answer:
+// only once it was closed nobody reads it any more.
+type sent struct {
+	summing
+	once sync.Once
+	done chan struct{} // closed with the body
+}
+
+// Close implements io.Closer.
+func (s *sent) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return nil
 }
 
 type checked struct {

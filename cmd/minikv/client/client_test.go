@@ -43,6 +43,40 @@ func TestDamageIsNoticedBothWays(t *testing.T) {
 	}
 }
 
+// lateReader gives the rest once it is time.
+type lateReader struct {
+	first, rest string
+	time        <-chan struct{}
+}
+
+func (r *lateReader) Read(p []byte) (int, error) {
+	if r.first == "" {
+		<-r.time
+		return copy(p, r.rest), io.EOF
+	}
+	n := copy(p, r.first)
+	r.first = r.first[n:]
+	return n, nil
+}
+
+// TestAnEarlyAnswerIsOfAPart: the bytes are compared once all of them were read, also where the answer was there before, and no others.
+func TestAnEarlyAnswerIsOfAPart(t *testing.T) {
+	answered := make(chan struct{})
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.ReadFull(r.Body, make([]byte, 5))
+		w.Header().Set("ETag", helloTag)
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+		close(answered)
+	})
+	_, err := c.Put(t.Context(), "k", &lateReader{"hello", " world", answered}, -1, nil)
+	require.ErrorIs(t, err, ErrDamaged)
+	answered = make(chan struct{})
+	stored, err := c.Put(t.Context(), "k", &lateReader{"hello", " world", answered}, 5, nil)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, stored.Size)
+}
+
 func TestKeysTravelAsTheyAre(t *testing.T) {
 	var path, auth string
 	c := serve(t, func(_ http.ResponseWriter, r *http.Request) { path, auth = r.RequestURI, r.Header.Get("Authorization") })
