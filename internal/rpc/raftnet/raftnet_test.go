@@ -231,18 +231,22 @@ func TestThreeNodesElectAndReplicate(t *testing.T) {
 		}, 10*time.Second, 10*time.Millisecond)
 		return l
 	}
-	l := leader()
+	apply := func() { // on a busy machine the lead may be lost, and what was lost with it may be applied or not
+		for end := time.Now().Add(20 * time.Second); leader().r.Apply([]byte("x"), time.Second).Error() != nil; {
+			require.True(t, time.Now().Before(end), "nothing is applied")
+		}
+	}
 	for range 20 {
-		require.NoError(t, l.r.Apply([]byte("x"), time.Second).Error())
+		apply()
 	}
 	for _, m := range members {
-		require.Eventually(t, func() bool { return m.fsm.count() == 20 }, 5*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return m.fsm.count() >= 20 && m.fsm.count() == members[0].fsm.count() }, 10*time.Second, 5*time.Millisecond)
 	}
+	l := leader()
 	require.NoError(t, l.r.Shutdown().Error())
 	require.NoError(t, l.tr.Close())
-	next := leader()
-	require.NotSame(t, l, next)
-	require.NoError(t, next.r.Apply([]byte("x"), 5*time.Second).Error())
+	require.NotSame(t, l, leader())
+	apply()
 }
 
 type co struct{ rpc.Coordinator }
