@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"minikv/coordinator/pace"
+	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/proto/metapb"
 )
@@ -133,6 +134,8 @@ func (q *Queue) Run(ctx context.Context) {
 		switch {
 		case err == nil:
 			last = ""
+		case errs.Is(err, errs.NotLeader), errs.Is(err, errs.Unavailable):
+			q.cfg.Log.Debug("missing replicas wait", zap.Error(err)) // a lead that has ended: its duties end soon, too
 		case ctx.Err() == nil && err.Error() != last:
 			last = err.Error()
 			q.cfg.Log.Warn("missing replicas could not be looked at", zap.Error(err))
