@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 
 var casDuration = flag.Duration("cas.duration", 5*time.Second, "how long writers compare and swap")
 
-const casWriters = 50
+const casWriters, casWins = 50, 20
 
 // generations is who replaced what, as far as anyone was told or saw.
 type generations struct {
@@ -45,6 +46,13 @@ func (g *generations) won(etag string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.wins++
+}
+
+// enough says that there were generations to judge by.
+func (g *generations) enough() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.wins > casWins
 }
 
 // twice names generations that two attempts replaced, whether or not their writers were told.
@@ -74,7 +82,8 @@ func TestClusterCAS(t *testing.T) {
 	bucket, key := gateways[0].Bucket(t), "generation"
 	require.NoError(t, putKey(t.Context(), gateways[0].AWS(), bucket, key, []byte("0")))
 	g := &generations{replaced: map[string]string{}, done: map[string]bool{}}
-	ctx, cancel := context.WithTimeout(t.Context(), *casDuration)
+	var kills atomic.Int64
+	ctx, cancel := lasting(t.Context(), *casDuration, func() bool { return g.enough() && kills.Load() > 0 })
 	defer cancel()
 	var wg sync.WaitGroup
 	for w := range casWriters {
@@ -85,19 +94,18 @@ func TestClusterCAS(t *testing.T) {
 			}
 		})
 	}
-	kills := 0
 	for ctx.Err() == nil {
 		waitFor(ctx, time.Second)
 		if leader, err := f.FindLeader(); err == nil && ctx.Err() == nil {
 			leader.Restart()
-			kills++
+			kills.Add(1)
 		}
 	}
 	wg.Wait()
 	require.Empty(t, g.twice())
-	require.Greater(t, g.wins, 20)
-	require.NotZero(t, kills)
-	t.Logf("%d generations were acknowledged, %d kills", g.wins, kills)
+	require.Greater(t, g.wins, casWins)
+	require.NotZero(t, kills.Load())
+	t.Logf("%d generations were acknowledged, %d kills", g.wins, kills.Load())
 }
 
 // swap reads the generation and replaces it by another, once.

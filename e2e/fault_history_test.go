@@ -50,6 +50,9 @@ func TestClusterLinearizable(t *testing.T) {
 // clusterAttempt is how long a client waits; afterwards its operation may have happened.
 const clusterAttempt = 3 * time.Second
 
+// faultAcknowledged operations are the fewest of a history that says anything.
+const faultAcknowledged = 20
+
 func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.Weights) {
 	awaitService(t, f)
 	w := hist.Workload{
@@ -67,7 +70,7 @@ func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.We
 		n := gateways[i%len(gateways)]
 		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, clocks: *faultMachines, surprise: t.Errorf})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), *faultDuration)
+	ctx, cancel := lasting(t.Context(), *faultDuration, func() bool { return r.History().Acknowledged() > faultAcknowledged })
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
@@ -79,7 +82,7 @@ func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.We
 	awaitService(t, f)
 	w.Settle(t.Context(), r, stores[0])
 	h := r.History()
-	require.Greater(t, h.Acknowledged(), 20, "too little happened: %v", h.Stats())
+	require.Greater(t, h.Acknowledged(), faultAcknowledged, "too little happened: %v", h.Stats())
 	require.NotZero(t, faults)
 	began := time.Now()
 	require.NoError(t, hist.Check(h, 0), "seed %d", seed)

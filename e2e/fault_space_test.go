@@ -38,10 +38,11 @@ func (r *faultRun) dropBig() error {
 	return errors.New("no big object is left")
 }
 
-// fillMax bounds what is put until the disks must be full.
-const fillMax = 600
+// fillMax bounds what is put until the disks must be full, fillUnanswered the puts of it that a busy machine does not answer in time.
+const fillMax, fillUnanswered = 600, 10
 
 func (r *faultRun) fill([]string) error {
+	unanswered := 0
 	for n := range fillMax {
 		key, v := r.newBig()
 		r.may(key, v)
@@ -52,6 +53,11 @@ func (r *faultRun) fill([]string) error {
 			r.is(key, content{})
 			r.t.Logf("    %d objects fit: %s", n, code)
 			return nil
+		}
+		if st, _ := status(err); err != nil && (st == 0 || st >= 500) && unanswered < fillUnanswered {
+			unanswered++
+			r.t.Logf("    %v", err)
+			continue
 		}
 		if err != nil {
 			return err

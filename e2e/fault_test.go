@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -48,7 +49,7 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	join NODE                     a further volume; spread lets it have shards; drain NODE begins to empty one;
 //	                              moved waits until all moves are done, within 90 s
 //	replicate N                   every blob is to have N replicas; replicated waits until every shard has, within 90 s
-//	log NODE TEXT                 it has logged that, within 20 s
+//	log NODE TEXT                 it has logged that, within 20 s; of the leader: one of the coordinators has, who leads may change
 //
 // After the word faults in the first step nodes run the binary of the fault suite (see harness.FaultBinary), and there are also
 //
@@ -208,4 +209,28 @@ func (r *faultRun) at(args []string) ([]string, *harness.Node, error) {
 		return nil, nil, err
 	}
 	return args[:len(args)-2], nodes[0], nil
+}
+
+// logged of the leader is of any coordinator: who leads may have changed since.
+func (r *faultRun) logged(args []string) error {
+	text := strings.Join(args[1:], " ")
+	if args[0] == "leader" {
+		harness.Eventually(r.t, 20*time.Second, "a leader logs "+text, func() error {
+			for _, n := range r.f.Coordinators() {
+				if strings.Contains(n.Log(), text) {
+					return nil
+				}
+			}
+			return errors.New("not yet")
+		})
+		return nil
+	}
+	return r.each(args[:1], func(n *harness.Node) {
+		harness.Eventually(r.t, 20*time.Second, n.Name+" logs "+text, func() error {
+			if !strings.Contains(n.Log(), text) {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	})
 }

@@ -110,13 +110,22 @@ func (r *faultRun) kept(args []string) error {
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(d); time.Now().Before(end); waitFor(r.t.Context(), 100*time.Millisecond) {
-		if n, err := r.sumBlobs(); err == nil && n < r.blobs {
+	fewer := 0 // looks in a row: one who has just begun to lead was not told by all volumes yet
+	for end := time.Now().Add(d); fewer > 0 || time.Now().Before(end); waitFor(r.t.Context(), 100*time.Millisecond) {
+		n, err := r.sumBlobs()
+		if err != nil || n >= r.blobs {
+			fewer = 0
+			continue
+		}
+		if fewer++; fewer == keptLooks {
 			return fmt.Errorf("%d of %d blobs are left", n, r.blobs)
 		}
 	}
 	return nil
 }
+
+// keptLooks at least 100 ms apart are longer than a volume takes to be heard by a new leader. Blobs that are collected do not come back.
+const keptLooks = 50
 
 func (r *faultRun) collected([]string) error {
 	harness.Eventually(r.t, time.Minute, "blobs of the deleted are collected", func() error {

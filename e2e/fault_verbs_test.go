@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -316,18 +315,6 @@ func (r *faultRun) whole([]string) error {
 		return nil
 	})
 	return nil
-}
-
-func (r *faultRun) logged(args []string) error {
-	text := strings.Join(args[1:], " ")
-	return r.each(args[:1], func(n *harness.Node) {
-		harness.Eventually(r.t, 20*time.Second, n.Name+" logs "+text, func() error {
-			if !strings.Contains(n.Log(), text) {
-				return errors.New("not yet")
-			}
-			return nil
-		})
-	})
 }
 
 func (r *faultRun) begin(args []string) error {

@@ -23,6 +23,8 @@ var (
 const (
 	linearizableClients = 6
 	linearizableKeys    = 5
+	// linearizableAcknowledged operations are the fewest of a history that says anything.
+	linearizableAcknowledged = 100
 	// linearizablePause keeps a history at a length that can be checked within the time.
 	linearizablePause = 4 * time.Millisecond
 )
@@ -58,7 +60,7 @@ func oneHistory(t *testing.T, n *harness.Node, seed uint64, weights hist.Weights
 	for range linearizableClients {
 		stores = append(stores, &s3Store{s3: n.AWS(), http: n.HTTPClient(), rest: n.REST, bucket: restBucket, surprise: t.Errorf})
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), *linearizableDuration)
+	ctx, cancel := lasting(t.Context(), *linearizableDuration, func() bool { return r.History().Acknowledged() > linearizableAcknowledged })
 	defer cancel()
 	done := make(chan struct{})
 	go func() {
@@ -69,7 +71,7 @@ func oneHistory(t *testing.T, n *harness.Node, seed uint64, weights hist.Weights
 	<-done
 	w.Settle(t.Context(), r, stores[0])
 	h := r.History()
-	require.Greater(t, h.Acknowledged(), 100, "too little happened: %v", h.Stats())
+	require.Greater(t, h.Acknowledged(), linearizableAcknowledged, "too little happened: %v", h.Stats())
 	start := time.Now()
 	err := hist.Check(h, 0)
 	require.NoError(t, err, "seed %d", seed)

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -28,6 +29,21 @@ func unescapeListed(t *testing.T, s string) string {
 	k, err := url.PathUnescape(s)
 	require.NoError(t, err)
 	return k
+}
+
+// lastingMore is how much longer than asked for something may last.
+const lastingMore = time.Minute
+
+// lasting ends after d, and later where not enough has happened by then: on a busy machine faults may take nearly all of a short time.
+func lasting(parent context.Context, d time.Duration, enough func() bool) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(parent, d+lastingMore)
+	go func() {
+		defer cancel()
+		for waitFor(ctx, d); ctx.Err() == nil && !enough(); {
+			waitFor(ctx, 100*time.Millisecond)
+		}
+	}()
+	return ctx, cancel
 }
 
 func ptr[T any](v T) *T { return &v }
