@@ -11,21 +11,21 @@ import (
 	"minikv/volume/segment"
 )
 
-// commit writes a group, tells the index, and wakes those who wait.
+// commit writes a group, tells the index, and wakes those who wait. Who prepares one of its blobs again meanwhile waits for that to land.
 func (l *log) commit(g *batch) (durable bool, err error) {
 	g.copying.Wait()
 	durable, err = l.write(g)
 	if err == nil {
 		l.applied(g, durable)
 	}
+	if w := g.waiters; w != nil {
+		w.durable, w.err = durable, err
+		close(w.done)
+	}
 	for i := range g.entries {
 		if h := &g.entries[i].h; h.Type == record.Blob {
 			l.st.flights.land(h.ID)
 		}
-	}
-	if w := g.waiters; w != nil {
-		w.durable, w.err = durable, err
-		close(w.done)
 	}
 	return durable, err
 }

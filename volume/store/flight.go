@@ -1,37 +1,42 @@
 package store
 
 import (
+	"slices"
 	"sync"
 
 	"minikv/internal/object"
 )
 
-// flights are the blobs being prepared, so that two prepares of one id do not both append.
+// flights are the blobs being prepared, so that two prepares of one id do not both append. There are about as many as writers, so each part
+// has few, which are looked through faster than a map finds one.
 type flights struct {
-	parts [16]struct {
+	parts [flightParts]struct {
 		mu      sync.Mutex
 		landed  sync.Cond
-		ids     map[object.BlobID]struct{}
+		ids     []object.BlobID
 		waiting int
 		_       [64]byte
 	}
 }
 
+const (
+	flightBits  = 6
+	flightParts = 1 << flightBits
+)
+
 func (f *flights) init() {
 	for i := range f.parts {
-		p := &f.parts[i]
-		p.landed.L = &p.mu
-		p.ids = map[object.BlobID]struct{}{}
+		f.parts[i].landed.L = &f.parts[i].mu
 	}
 }
 
 // start registers id. If it was being prepared, start waits for that to end and returns false: look into the index again.
 func (f *flights) start(id object.BlobID) bool {
-	p := &f.parts[id.Hash()>>60]
+	p := &f.parts[id.Hash()>>(64-flightBits)]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, flying := p.ids[id]; !flying {
-		p.ids[id] = struct{}{}
+	if !slices.Contains(p.ids, id) {
+		p.ids = append(p.ids, id)
 		return true
 	}
 	p.waiting++
@@ -42,9 +47,13 @@ func (f *flights) start(id object.BlobID) bool {
 
 // land takes id off.
 func (f *flights) land(id object.BlobID) {
-	p := &f.parts[id.Hash()>>60]
+	p := &f.parts[id.Hash()>>(64-flightBits)]
 	p.mu.Lock()
-	delete(p.ids, id)
+	if i := slices.Index(p.ids, id); i >= 0 {
+		last := len(p.ids) - 1
+		p.ids[i] = p.ids[last]
+		p.ids = p.ids[:last]
+	}
 	if p.waiting > 0 {
 		p.landed.Broadcast()
 	}

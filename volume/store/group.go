@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"minikv/internal/vfs"
@@ -11,7 +12,8 @@ import (
 
 // group is the records that are written with one write and, mostly, one sync, as those see it who wait for it.
 type group struct {
-	done chan struct{}
+	done   chan struct{}
+	asleep atomic.Int64 // writers (see batch) that wait or were not run since
 
 	// Set before done is closed.
 	err     error
@@ -33,6 +35,7 @@ type batch struct {
 
 	began   time.Time // first record, if it was a lazy one
 	waiters *group    // nil if nobody waits
+	writers int       // of waiters, those who put and may come again
 
 	copying sync.WaitGroup // writers still copying
 }
@@ -68,7 +71,7 @@ func (g *batch) reset() {
 	clear(g.entries)
 	clear(g.pieces)
 	g.used, g.entries, g.sums = 0, g.entries[:0], g.sums[:0]
-	g.sync, g.ripe, g.waiters = false, false, nil
+	g.sync, g.ripe, g.waiters, g.writers = false, false, nil, 0
 }
 
 // group is what those wait for who have a record in the batch. It is called with the log's lock.

@@ -32,6 +32,8 @@ type log struct {
 	spare   *segment.File // made ahead
 	making  bool          // a spare is being made
 	parking *parking      // the committer is asked to rest
+	awaited *group        // the committer rests until all of its writers run again, or enough have come back; nil: it does not
+	want    int           // records in open that are enough
 	alarm   time.Time     // when the committer will look; zero: when it is woken
 
 	wake    chan struct{}
@@ -98,7 +100,12 @@ func (l *log) put(ctx context.Context, it item) (durable bool, err error) {
 		return l.lead()
 	}
 	g := b.group()
-	l.wakeUp()
+	b.writers++
+	g.asleep.Add(1)
+	defer l.awake(g)
+	if !l.gathered() {
+		l.wakeUp()
+	}
 	l.mu.Unlock()
 	b.fill(l.layout, at, &it)
 	err = g.wait(ctx)
@@ -109,6 +116,30 @@ func (l *log) put(ctx context.Context, it item) (durable bool, err error) {
 		return false, err
 	}
 	return g.durable, nil
+}
+
+// awake notes that a writer of the group runs again. The last one wakes a committer that rests until then.
+func (l *log) awake(g *group) {
+	if g.asleep.Add(-1) > 0 {
+		return
+	}
+	l.mu.Lock()
+	if l.awaited == g {
+		wake(l.wake)
+	}
+	l.mu.Unlock()
+}
+
+// gathered wakes a committer that rests when as many have come as it waits for, or no more can; false if it does not rest. It is called
+// with the lock.
+func (l *log) gathered() bool {
+	if l.awaited == nil {
+		return false
+	}
+	if len(l.open.entries) >= l.want || l.room != nil {
+		wake(l.wake)
+	}
+	return true
 }
 
 // takeBack copies what was lent, so that its owner may go; false if it is too late for that: the batch is being written.
@@ -154,11 +185,13 @@ func (l *log) reserve(ctx context.Context, it *item) (b *batch, at int, err erro
 // waitRoom waits until the full batch is taken. It is called, and returns unless it fails, with the lock held.
 func (l *log) waitRoom(ctx context.Context) error {
 	l.open.ripe = true
-	l.wakeUp()
 	if l.room == nil {
 		l.room = make(chan struct{})
 	}
 	room := l.room
+	if !l.gathered() {
+		l.wakeUp()
+	}
 	l.mu.Unlock()
 	select {
 	case <-room:
@@ -296,30 +329,42 @@ func (l *log) release() {
 }
 
 // gather gives a committed batch back and lets those come again who were woken with it: without it they would split into two halves that
-// wait for each other. It waits for nobody who does not run.
+// wait for each other. First it rests, so that all cores serve them, until each has run or as many are here again; then it looks whether
+// more are on their way. It waits for nobody who does not run.
 func (l *log) gather(b *batch) {
-	woken := len(b.entries)
+	woken, g := b.writers, b.waiters
 	l.mu.Lock()
 	l.giveBack(b)
 	want, seen := len(l.open.entries)+woken, 0
+	l.want = want
+	for g != nil && g.asleep.Load() > 0 && !l.enough(want) {
+		l.awaited = g
+		l.mu.Unlock()
+		<-l.wake
+		l.mu.Lock()
+	}
+	l.awaited = nil
 	l.mu.Unlock()
 	for idle := 0; idle < gatherIdle; idle++ {
-		runtime.Gosched()
 		l.mu.Lock()
-		have := len(l.open.entries)
+		have, enough := len(l.open.entries), l.enough(want)
 		l.mu.Unlock()
-		if have >= want {
+		if enough {
 			return
 		}
 		if have > seen {
 			seen, idle = have, 0
 		}
+		runtime.Gosched()
 	}
 }
 
+// enough says that so many records have gathered, or that no more fit. It is called with the lock.
+func (l *log) enough(want int) bool { return len(l.open.entries) >= want || l.room != nil || l.closing }
+
 // gatherIdle is how often the committer looks in vain: where others wait to run, each look lets all of them run; where they run on another
-// core and nobody waits here, all of it takes two microseconds.
-const gatherIdle = 8
+// core and nobody waits here, all of it takes four microseconds, in which a writer that was woken last comes again.
+const gatherIdle = 16
 
 // due is when the log has something to do by the clock: write hints, sync, certify; zero: never. It is called with the lock while nobody else
 // has the baton.
