@@ -57,7 +57,7 @@ func clusterHistory(t *testing.T, f *harness.Fleet, seed uint64, weights hist.We
 	awaitService(t, f)
 	w := hist.Workload{
 		Seed: seed, Weights: weights, Prefix: fmt.Sprintf("cluster/%x/", seed), SizeMax: 300_000, Pause: linearizablePause,
-		Timeout: clusterAttempt,
+		Timeout: clusterAttempt, UnknownMax: unknownMax,
 	}
 	var keys []string
 	for i := range linearizableKeys {

@@ -149,6 +149,3 @@ func (c *Cluster) Roles() (leader *Node, followers []*Node) {
 	})
 	return leader, followers
 }
-
-// FreePort is a loopback address that was free a moment ago.
-func FreePort(t testing.TB) string { return freePort(t) }

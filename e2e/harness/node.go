@@ -9,8 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -260,38 +258,6 @@ func (w *lockedWriter) Write(p []byte) (int, error) {
 	w.n.mu.Lock()
 	defer w.n.mu.Unlock()
 	return w.n.log.Write(p)
-}
-
-// Ports of servers lie below those that the kernel gives to outgoing connections: a server that is restarted finds its own free.
-const portFirst, portCount = 10240, 22000
-
-var ports struct {
-	mu    sync.Mutex
-	given map[int]bool
-}
-
-func freePort(t testing.TB) string {
-	t.Helper()
-	ports.mu.Lock()
-	defer ports.mu.Unlock()
-	if ports.given == nil {
-		ports.given = map[int]bool{}
-	}
-	for range 1000 {
-		port := portFirst + rand.IntN(portCount)
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		if ports.given[port] {
-			continue
-		}
-		ports.given[port] = true
-		return l.Addr().String()
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 func tail(s string, n int) string {
