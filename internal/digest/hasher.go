@@ -9,6 +9,8 @@ import (
 
 	"github.com/minio/crc64nvme"
 	"github.com/minio/sha256-simd"
+
+	"minikv/internal/crc32c"
 )
 
 // BlockBytes is how much the Hasher feeds to one digest before it turns to the next: small enough to stay in the L2 cache.
@@ -118,7 +120,7 @@ func (h *Hasher) block(b []byte, withMD5 bool) {
 		h.crc32 = crc32.Update(h.crc32, crc32.IEEETable, b)
 	}
 	if s.Has(CRC32C) {
-		h.crc32c = crc32.Update(h.crc32c, castagnoli, b)
+		h.crc32c = crc32c.Update(h.crc32c, b)
 	}
 	if s.Has(CRC64NVME) {
 		h.crc64 = crc64nvme.Update(h.crc64, b)

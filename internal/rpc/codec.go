@@ -1,12 +1,11 @@
 package rpc
 
 import (
-	"hash/crc32"
-
 	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"minikv/internal/crc32c"
 	"minikv/internal/errs"
 )
 
@@ -58,7 +57,7 @@ func (f *inFrame) appendTo(list [][]byte) ([][]byte, error) {
 		if len(b) == 0 {
 			continue
 		}
-		crc = crc32.Update(crc, castagnoli, b)
+		crc = crc32c.Update(crc, b)
 		list = append(list, b)
 	}
 	return list, f.check(crc)
@@ -73,7 +72,7 @@ func (f *inFrame) copyTo(dst []byte) error {
 			b = b[f.skip:]
 		}
 		c := copy(dst[n:], b)
-		crc = crc32.Update(crc, castagnoli, dst[n:n+c])
+		crc = crc32c.Update(crc, dst[n:n+c])
 		n += c
 	}
 	return f.check(crc)

@@ -2,8 +2,8 @@ package rpc
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 
+	"minikv/internal/crc32c"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 )
@@ -32,8 +32,6 @@ const (
 	BlobMax  = 8 << 20
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // frameHeader is the header without what follows from the bytes.
 type frameHeader struct {
 	id     object.BlobID
@@ -56,7 +54,7 @@ func (h *frameHeader) put(b []byte) {
 	le.PutUint64(b[40:], h.epochs.Shard)
 	le.PutUint64(b[48:], h.offset)
 	le.PutUint32(b[56:], 0)
-	le.PutUint32(b[60:], crc32.Checksum(b[:60], castagnoli))
+	le.PutUint32(b[60:], crc32c.Checksum(b[:60]))
 }
 
 // parseFrameHeader reads a header of exactly frameHeaderLen bytes. errs.Corrupt: its checksum is wrong; errs.Invalid: it breaks
@@ -67,7 +65,7 @@ func parseFrameHeader(b []byte) (frameHeader, error) {
 	if len(b) != frameHeaderLen {
 		return frameHeader{}, errs.E(op, errs.Invalid, "a frame header of %d bytes", len(b))
 	}
-	if crc32.Checksum(b[:60], castagnoli) != le.Uint32(b[60:]) {
+	if crc32c.Checksum(b[:60]) != le.Uint32(b[60:]) {
 		return frameHeader{}, errs.E(op, errs.Corrupt, "the checksum of a frame header is wrong")
 	}
 	if b[0] != frameVersion || b[1] != framePiece || le.Uint16(b[2:]) != 0 || le.Uint32(b[56:]) != 0 {

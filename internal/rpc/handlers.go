@@ -2,13 +2,13 @@ package rpc
 
 import (
 	"context"
-	"hash/crc32"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"minikv/internal/crc32c"
 	"minikv/internal/errs"
 )
 
@@ -43,7 +43,7 @@ func leaderOf(srv any) string {
 	return ""
 }
 
-func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func checksum(b []byte) uint32 { return crc32c.Checksum(b) }
 
 // streamOf makes a typed streaming method a handler of gRPC; its errors are encoded.
 func streamOf[S any](do func(s S, ctx context.Context, ss grpc.ServerStream) error) grpc.StreamHandler {

@@ -2,12 +2,12 @@ package rpc
 
 import (
 	"context"
-	"hash/crc32"
 	"io"
 
 	"google.golang.org/grpc"
 
 	"minikv/internal/certs"
+	"minikv/internal/crc32c"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/internal/rpc/secure"
@@ -113,7 +113,7 @@ func (p *pieces) copyTo(dst []byte) uint32 {
 	for len(dst) > 0 {
 		from := p.data[0][p.off:]
 		n := copy(dst[:min(len(dst), copyStep)], from)
-		crc = crc32.Update(crc, castagnoli, dst[:n])
+		crc = crc32c.Update(crc, dst[:n])
 		dst = dst[n:]
 		if p.off += n; n == len(from) {
 			p.data, p.off = p.data[1:], 0

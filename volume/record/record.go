@@ -33,8 +33,8 @@ package record
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 
+	"minikv/internal/crc32c"
 	"minikv/internal/errs"
 	"minikv/internal/object"
 )
@@ -91,13 +91,11 @@ type Header struct {
 	DurableTo uint64
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
 // CRC is the plain CRC32C of b.
-func CRC(b []byte) uint32 { return crc32.Checksum(b, castagnoli) }
+func CRC(b []byte) uint32 { return crc32c.Checksum(b) }
 
 // UpdateCRC continues a plain CRC32C over more bytes.
-func UpdateCRC(crc uint32, b []byte) uint32 { return crc32.Update(crc, castagnoli, b) }
+func UpdateCRC(crc uint32, b []byte) uint32 { return crc32c.Update(crc, b) }
 
 // Mask is what the checksums of the record at offset off of the segment with the given seed are XORed with.
 func Mask(seed, off uint64, id object.BlobID) uint32 {
