@@ -220,7 +220,8 @@ func Preallocate(f File, length int64) error {
 // allocator is a File that can reserve space and extend itself to it, as fallocate(2) does.
 type allocator interface{ Fallocate(length int64) error }
 
-var zeros [256 << 10]byte
+// zeros may be written past the page cache.
+var zeros = AlignedBuffer(256 << 10)
 
 // ZeroFill writes zeros from off up to end and syncs, so that later writes there allocate nothing: on ext4 an fdatasync into
 // written blocks takes half the time of one into reserved, unwritten ones. Check stop, if not nil, between steps of 1 MiB; it

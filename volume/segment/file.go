@@ -13,6 +13,7 @@
 package segment
 
 import (
+	"errors"
 	"os"
 	"sync/atomic"
 
@@ -32,11 +33,15 @@ type File struct {
 	// Written by the appending goroutine only.
 	pos    int64        // where the next group goes
 	zeroed int64        // everything below was written, with zeros from pos on
+	paged  bool         // up to zeroed the zeros may be on disk only: pages are written whole
 	synced atomic.Int64 // everything below is on disk
 }
 
-// Create makes a segment of h's number, kind and capacity in dir. fill writes zeros up to fill bytes; the rest is reserved.
-// stop, if not nil, is asked now and then and ends the work with its error.
+// ErrEnough of Create's stop means: no more zeros, the segment is as good without.
+var ErrEnough = errors.New("no more zeros")
+
+// Create makes a segment of h's number, kind and capacity in dir. fill writes zeros up to fill bytes, past the page cache where the file
+// system can; the rest is reserved. stop, if not nil, is asked now and then: ErrEnough ends the filling, any other error the work.
 func Create(fs vfs.FS, dir string, h Header, fill int64, stop func() error) (*File, error) {
 	const op = "segment.Create"
 	path := fs.PathJoin(dir, Name(h.Number, h.Kind))
@@ -69,7 +74,7 @@ func create(fs vfs.FS, path string, h Header, fill int64, stop func() error) (*F
 	if err := fs.Remove(path); err != nil && !vfs.IsNotExist(err) {
 		return nil, err
 	}
-	f := &File{Header: h, path: path, pos: HeaderLen, zeroed: min(fill, h.Capacity)}
+	f := &File{Header: h, path: path, pos: HeaderLen}
 	f.refs.Store(1)
 	f.synced.Store(HeaderLen)
 	w, err := vfs.OpenFile(fs, path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
@@ -81,7 +86,7 @@ func create(fs vfs.FS, path string, h Header, fill int64, stop func() error) (*F
 	h.encode(b)
 	if err = vfs.Preallocate(w, h.Capacity); err == nil {
 		if _, err = w.WriteAt(b, 0); err == nil && fill > HeaderLen {
-			err = vfs.ZeroFill(w, HeaderLen, min(fill, h.Capacity), stop)
+			err = f.fill(fs, min(fill, h.Capacity), stop)
 		}
 	}
 	if err == nil {
@@ -95,6 +100,33 @@ func create(fs vfs.FS, path string, h Header, fill int64, stop func() error) (*F
 		return nil, err
 	}
 	return f, nil
+}
+
+// fillStep is how many bytes of zeros are on their way at a time: others wait for the disk behind them.
+const fillStep = 256 << 10
+
+// fill writes zeros up to end. They are not on disk before the file is synced.
+func (f *File) fill(fs vfs.FS, end int64, stop func() error) error {
+	d, _, err := vfs.OpenDirect(fs, f.path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	f.paged, f.zeroed = true, HeaderLen
+	for end = end / pageLen * pageLen; f.zeroed < end && err == nil; {
+		if stop != nil {
+			if err = stop(); err != nil {
+				break
+			}
+		}
+		step := min(f.zeroed+fillStep, end)
+		if err = vfs.WriteZeros(d, f.zeroed, step); err == nil {
+			f.zeroed = step
+		}
+	}
+	if cerr := d.Close(); err == nil || err == ErrEnough {
+		err = cerr
+	}
+	return err
 }
 
 // goDirect opens a second handle for writing past the page cache, where the file system can.
@@ -185,7 +217,10 @@ func (f *File) Room() int64 { return f.Capacity - f.pos }
 
 // Append writes a group of whole records, the concatenation of bufs, at Pos. Its length is a multiple of the alignment and, for direct
 // files, so are the lengths and addresses of the buffers. After an error the file must not be appended to again.
-func (f *File) Append(bufs ...[]byte) (err error) {
+func (f *File) Append(bufs ...[]byte) error { return f.AppendPadded(0, bufs...) }
+
+// AppendPadded is Append of what ends with so many zeros behind the records (see Padding), where the next group goes.
+func (f *File) AppendPadded(pad int, bufs ...[]byte) (err error) {
 	n := 0
 	if len(bufs) == 1 {
 		n, err = f.w.WriteAt(bufs[0], f.pos)
@@ -195,8 +230,21 @@ func (f *File) Append(bufs ...[]byte) (err error) {
 	if err != nil {
 		return errs.WrapKind("segment.Append", kindOf(err), err)
 	}
-	f.pos += int64(n)
+	f.pos += int64(n - pad)
 	return nil
+}
+
+// pageLen is the length of a page of memory, or a multiple of it, in bytes.
+const pageLen = 4096
+
+// Padding is how many zeros, less than 4,096, should follow a group of so many bytes. Where zeros were written past the page cache, the
+// kernel would have to read the last page of the group from the disk, to write a part of it; so that is written whole.
+func (f *File) Padding(group int) int {
+	end := f.pos + int64(group)
+	if !f.paged || end >= f.zeroed {
+		return 0
+	}
+	return int(-end & (pageLen - 1))
 }
 
 // What ZeroAhead writes: so many times the group, but within bounds in bytes. Each time costs the file system's journal once, which

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"context"
 	"time"
 
-	"minikv/internal/errs"
 	"minikv/internal/object"
 	"minikv/volume/index"
 	"minikv/volume/record"
@@ -39,7 +37,8 @@ func (l *log) write(g *batch) (durable bool, err error) {
 	}
 	a := l.active
 	g.finish(a.Seed, a.Pos(), a.Synced(), l.st.nextSequence)
-	err = a.Append(g.parts(l.layout)...)
+	pad := a.Padding(g.used)
+	err = a.AppendPadded(pad, g.parts(l.layout, pad)...)
 	if err == nil && l.kind == segment.Small && l.st.o.Fsync == Always && !l.st.o.noFill {
 		err = a.ZeroAhead(g.used)
 	}
@@ -230,59 +229,4 @@ func (l *log) certify(flags record.Flags) {
 		return
 	}
 	l.syncActive()
-}
-
-// nextSegment takes the spare or makes a segment.
-func (l *log) nextSegment(group int64) (*segment.File, error) {
-	l.mu.Lock()
-	f := l.spare
-	l.spare = nil
-	l.mu.Unlock()
-	if f != nil && f.Room() >= group+sealSpace {
-		return f, nil
-	}
-	if f != nil {
-		l.st.discard(f)
-	}
-	return l.st.makeSegment(context.Background(), l.kind, group)
-}
-
-func (l *log) putSpare(f *segment.File) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.spare == nil {
-		l.spare = f
-		return
-	}
-	l.st.discard(f)
-}
-
-// fillSlower is the time to fill half a segment from which on the next one is written with zeros ahead: appending into zeros halves
-// the time of a small sync, but where megabytes flow the zeros would take half of the disk's bandwidth.
-const fillSlower = time.Second
-
-// wantSpare starts making the next segment in the background when the active one is half full.
-func (l *log) wantSpare() {
-	if l.st.o.noSpares || l.active == nil || l.active.Room() > l.active.Capacity/2 {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.making || l.spare != nil || l.closing {
-		return
-	}
-	l.making = true
-	fill := l.lastWrite.Sub(l.began) > fillSlower
-	l.st.background.Go(func() {
-		f, err := l.st.makeSpare(l.kind, fill)
-		if err != nil && !errs.Is(err, errs.StorageFull) && !errs.Is(err, errs.Unavailable) {
-			l.st.o.Logf("making a segment ahead: %v", err)
-		}
-		l.mu.Lock()
-		l.making = false
-		l.mu.Unlock()
-		if err == nil {
-			l.putSpare(f)
-		}
-	})
 }

@@ -62,8 +62,11 @@ type item struct {
 	lend bool
 }
 
+// padMax is room behind a batch for the zeros of File.Padding, in bytes.
+const padMax = vfs.DirectAlign
+
 func newBatch(size, lendMin int) *batch {
-	return &batch{buf: vfs.AlignedBuffer(size), lendMin: lendMin}
+	return &batch{buf: vfs.AlignedBuffer(size + padMax)[:size], lendMin: lendMin}
 }
 
 // reset makes the batch ready for another group; the group itself stays with those who wait for it.
@@ -122,8 +125,8 @@ func (g *batch) lendable(d []byte, at int) int {
 	return n
 }
 
-// parts are the bytes of the group: pieces of the buffer, and between them what is lent.
-func (g *batch) parts(layout record.Layout) [][]byte {
+// parts are the bytes of the group: pieces of the buffer, and between them what is lent; then so many zeros, at most padMax.
+func (g *batch) parts(layout record.Layout, pad int) [][]byte {
 	g.pieces = g.pieces[:0]
 	from := 0
 	for i := range g.entries {
@@ -140,8 +143,9 @@ func (g *batch) parts(layout record.Layout) [][]byte {
 			begin += len(d)
 		}
 	}
-	if from < g.used {
-		g.pieces = append(g.pieces, g.buf[from:g.used])
+	if end := g.used + pad; from < end {
+		clear(g.buf[g.used:end])
+		g.pieces = append(g.pieces, g.buf[from:end])
 	}
 	return g.pieces
 }

@@ -98,7 +98,7 @@ func TestLendable(t *testing.T) {
 				it.h.Length = uint32(len(data))
 				b.fill(layout, b.reserve(layout, &it), &it)
 			}
-			got, length := b.parts(layout), 0
+			got, length := b.parts(layout, 0), 0
 			for _, p := range got {
 				length += len(p)
 			}

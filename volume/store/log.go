@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"minikv/internal/errs"
@@ -30,12 +31,13 @@ type log struct {
 	room    chan struct{} // closed when open is replaced; nil if nobody waits for that
 	closing bool
 	spare   *segment.File // made ahead
-	making  bool          // a spare is being made
+	making  chan struct{} // a spare is being made, until this is closed; nil: none is
 	parking *parking      // the committer is asked to rest
 	awaited *group        // the committer rests until all of its writers run again, or enough have come back; nil: it does not
 	want    int           // records in open that are enough
 	alarm   time.Time     // when the committer will look; zero: when it is woken
 
+	hurry   atomic.Bool // the spare that is being made is needed now
 	wake    chan struct{}
 	stopped chan struct{}
 

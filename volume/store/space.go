@@ -164,12 +164,13 @@ func (st *Store) makeSegment(_ context.Context, kind segment.Kind, group int64) 
 	return st.create(kind, max(min(capacity, shortSegment), least), 0, nil)
 }
 
-// makeSpare makes a segment ahead of need, if that leaves the reserve free; zeros are only for small ones.
-func (st *Store) makeSpare(kind segment.Kind, zeros bool) (*segment.File, error) {
+// makeSpare makes a segment ahead of need, if that leaves the reserve free; zeros are only for small ones, and where each group is synced.
+// stop is that of segment.Create.
+func (st *Store) makeSpare(kind segment.Kind, stop func() error) (*segment.File, error) {
 	capacity, fill := st.o.LargeSegment, int64(0)
 	if kind == segment.Small {
 		capacity = st.o.SmallSegment
-		if zeros {
+		if st.o.Fsync == Always {
 			fill = capacity
 		}
 	}
@@ -180,10 +181,5 @@ func (st *Store) makeSpare(kind segment.Kind, zeros bool) (*segment.File, error)
 	if st.full.Load() || room/spaceShare < capacity {
 		return nil, errs.E("store", errs.StorageFull, "no room for a segment ahead of need")
 	}
-	return st.create(kind, capacity, fill, func() error {
-		if st.closing.Load() {
-			return errClosed
-		}
-		return nil
-	})
+	return st.create(kind, capacity, fill, stop)
 }
