@@ -35,7 +35,7 @@ func (st *Store) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs
 	}
 	sums := sumsPool.Get().(*[]uint32)
 	defer sumsPool.Put(sums)
-	*sums = record.Sums((*sums)[:0], data)
+	*sums = st.sumsOf((*sums)[:0], data, length)
 	for !st.flights.start(id) {
 	}
 	e, known, err := st.lookup(id)

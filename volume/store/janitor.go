@@ -51,6 +51,7 @@ func wake(c chan struct{}) {
 func (j *janitor) start() {
 	j.st.loadScrub()
 	j.st.loadLost()
+	j.done.Go(func() { j.st.helpSums(j.ctx) })
 	if j.st.o.ScrubRate > 0 {
 		j.done.Go(func() { j.st.scrubForever(j.ctx) })
 	}

@@ -27,7 +27,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, errs.Wrap(op, err)
 	}
-	st := &Store{o: o, dir: dir, lock: lock, index: index.New(nil)}
+	st := &Store{o: o, dir: dir, lock: lock, index: index.New(nil), help: make(chan *summing)}
 	st.segments.Store(&map[uint32]*seg{})
 	st.flights.init()
 	st.small = newLog(st, segment.Small, o.smallGroup())

@@ -49,6 +49,7 @@ type Store struct {
 	flights flights
 	small   *log
 	large   *log
+	help    chan *summing // to the helper
 
 	sequence   atomic.Uint64
 	lastNumber atomic.Uint64
