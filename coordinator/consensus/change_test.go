@@ -54,6 +54,7 @@ var allUp = func(Member) bool { return true }
 
 // TestLeadershipGoesToWhoeverIsThere: the voter that Raft would choose has just gone.
 func TestLeadershipGoesToWhoeverIsThere(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	for gone := 1; gone <= 2; gone++ {
 		g, nodes := threeVoters(t)
 		for _, n := range nodes {
@@ -67,8 +68,22 @@ func TestLeadershipGoesToWhoeverIsThere(t *testing.T) {
 	}
 }
 
+// TestALeaderThatReachesNobodyEndsQuietly: nothing is wrong with a node that is the last to end.
+func TestALeaderThatReachesNobodyEndsQuietly(t *testing.T) {
+	t.Parallel() // most of it is waiting
+	g, nodes := threeVoters(t)
+	for _, n := range nodes {
+		awaitApplied(t, n, nodes[0].raft.LastIndex())
+	}
+	g.mu.Lock()
+	g.trans[nodes[0].ID()].DisconnectAll()
+	g.mu.Unlock()
+	must(t, nodes[0].StepDown())
+}
+
 // TestAMemberVotesOnceItIsPromoted, and not before; a replaced one loses its place.
 func TestAMemberVotesOnceItIsPromoted(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	g := newGroup()
 	first := g.open(t, true)
 	awaitReady(t, first)
@@ -135,6 +150,7 @@ func TestRemoveKeepsAQuorum(t *testing.T) {
 }
 
 func TestMembersLeaveAndTheLeadMoves(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	g, nodes := threeVoters(t)
 	leader, second, third := nodes[0], nodes[1], nodes[2]
 	ids := []string{string(leader.ID()), string(second.ID()), string(third.ID())}
@@ -169,6 +185,7 @@ func TestMembersLeaveAndTheLeadMoves(t *testing.T) {
 
 // TestTwoChangesAtOnce: of four voters of which one is down, any other may go, but not two.
 func TestTwoChangesAtOnce(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	_, nodes := threeVoters(t)
 	leader := nodes[0]
 	must(t, leader.Admit("ghost", "ghost"))

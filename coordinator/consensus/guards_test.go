@@ -78,6 +78,7 @@ func (gappy) IsMonotonic() bool { return false }
 
 // TestLeadershipMayChangeOften: Raft's main loop waits until its news of leadership are taken, which no slow barrier may hold up.
 func TestLeadershipMayChangeOften(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
 	first := g.open(t, true)
 	awaitReady(t, first)
@@ -168,6 +169,7 @@ func TestAGroupIsFormedOnce(t *testing.T) {
 // TestAWipedCoordinatorHasNoVote until it is promoted: it comes back under the old address, its old entry goes, and it counts for
 // no majority.
 func TestAWipedCoordinatorHasNoVote(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
 	first := g.open(t, true)
 	awaitReady(t, first)

@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -12,9 +11,6 @@ import (
 
 // memberMax bounds one change of members.
 const memberMax = 5 * time.Second
-
-// transferMax bounds the handing over of leadership.
-const transferMax = 3 * time.Second
 
 // Member is a member of the Raft group.
 type Member struct {
@@ -105,31 +101,4 @@ func (n *Node) Promote(m Member) error {
 		return errs.E(op, errs.Conflict, "%s is no member, or votes already", m.ID)
 	}
 	return changed(op, n.raft.AddVoter(raft.ServerID(m.ID), raft.ServerAddress(m.Address), 0, memberMax).Error())
-}
-
-// StepDown hands leadership to another voter, if this node leads and there is one; it waits for some seconds at most. Raft proposes the one
-// that has most of the log, which may have gone a moment ago: then the others are asked.
-func (n *Node) StepDown() error {
-	const op = "consensus.StepDown"
-	if !n.Leads() || n.alone() {
-		return nil
-	}
-	until := time.Now().Add(transferMax)
-	err := n.within(transferMax, func() raft.Future { return n.raft.LeadershipTransfer() })
-	servers, _ := n.configuration()
-	for _, s := range servers {
-		if err == nil || !n.Leads() {
-			return nil
-		}
-		if s.Suffrage == raft.Voter && s.ID != n.id && !n.noise.isDown(string(s.ID)) {
-			err = n.within(time.Until(until), func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
-		}
-	}
-	switch {
-	case err == nil || !n.Leads():
-		return nil
-	case errors.Is(err, errLate):
-		return errs.E(op, errs.Timeout, "no voter took over")
-	}
-	return errs.Wrap(op, err)
 }

@@ -41,6 +41,7 @@ func TestRepeatedMessagesAreLeftOut(t *testing.T) {
 
 // TestAPeerThatIsDownIsToldOnce, and once when it is back.
 func TestAPeerThatIsDownIsToldOnce(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	core, logs := observer.New(zap.InfoLevel)
 	_, nodes := threeVoters(t)
 	id := nodes[1].ID()

@@ -99,6 +99,7 @@ func TestAPeerThatResetsIsUnreachable(t *testing.T) {
 
 // TestTheCauseIsToldOnce, by whoever tells that the peer is down, and what follows from it is not told any more.
 func TestTheCauseIsToldOnce(t *testing.T) {
+	t.Parallel() // most of it is waiting
 	core, logs := observer.New(zap.InfoLevel)
 	_, nodes := threeVoters(t)
 	id := nodes[1].ID()
