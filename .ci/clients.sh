@@ -240,7 +240,7 @@ boto3_tls() {
   # Expanded now: what is local is gone when the trap runs.
   # shellcheck disable=SC2064
   trap "kill -9 $!; wait" EXIT
-  for _ in $(seq 200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
+  for _ in $(seq 1200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
   AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py https://127.0.0.1:19001 tls
 }
 [ -n "$CLUSTER" ] || for py in /usr/bin/python3 $(command -v python3); do
