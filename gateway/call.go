@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -166,8 +167,12 @@ func (c *call) logLine(operation string, took time.Duration, broken bool) {
 	if entry == nil {
 		return
 	}
-	fields := make([]zap.Field, 0, 16)
-	fields = append(fields, zap.String("request_id", c.id), zap.String("operation", operation), zap.String("method", c.r.Method),
+	room := logFields.Get().(*[logFieldsMax]zap.Field)
+	defer func() {
+		clear(room[:]) // they hold on to the request
+		logFields.Put(room)
+	}()
+	fields := append(room[:0], zap.String("request_id", c.id), zap.String("operation", operation), zap.String("method", c.r.Method),
 		zap.String("remote", c.r.RemoteAddr), zap.String("bucket", c.target.Bucket), zap.String("key", c.target.Key),
 		zap.Int("status", c.status), zap.Duration("took", took), zap.Int64("in", c.in), zap.Int64("out", c.out))
 	if c.account != nil {
@@ -184,6 +189,12 @@ func (c *call) logLine(operation string, took time.Duration, broken bool) {
 	}
 	entry.Write(fields...)
 }
+
+// logFieldsMax is how many fields a line of the access log has at most.
+const logFieldsMax = 14
+
+// logFields are used again: cores write or copy the fields of an entry, and keep none.
+var logFields = sync.Pool{New: func() any { return new([logFieldsMax]zap.Field) }}
 
 // idSource makes request ids: 16 characters, different for every request of every process.
 type idSource struct {

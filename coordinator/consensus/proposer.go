@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math/rand/v2"
 	"sync"
@@ -158,7 +159,7 @@ func encodeCommand(c *metapb.Command) ([]byte, error) {
 	if size > commandBytesMax {
 		return nil, errs.E(op, errs.LimitExceeded, "a command of %d bytes is above the limit of %d", size, commandBytesMax)
 	}
-	b, err := proto.MarshalOptions{}.MarshalAppend(make([]byte, 0, size+2*stampBytesMax+seedBytes), c)
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(make([]byte, 0, size+2*stampBytesMax+seedBytes), c)
 	if err != nil {
 		return nil, errs.WrapKind(op, errs.Invalid, err)
 	}
@@ -168,7 +169,7 @@ func encodeCommand(c *metapb.Command) ([]byte, error) {
 	}
 	if len(c.GetSeed()) == 0 {
 		b = protowire.AppendTag(b, fieldCommandSeed, protowire.BytesType)
-		b = protowire.AppendBytes(b, newSeed())
+		b = appendSeed(protowire.AppendVarint(b, seedBytes))
 	}
 	return b, nil
 }
@@ -181,12 +182,10 @@ func checkCommand(c *metapb.Command) error {
 	return meta.CheckCommand(&metapb.Command{Level: meta.Level, Op: c.Op})
 }
 
-// newSeed draws from the runtime's ChaCha8: seeds make ids that need to be unique, not secret.
-func newSeed() []byte {
-	b := make([]byte, 0, seedBytes)
+// appendSeed draws from the runtime's ChaCha8: seeds make ids that need to be unique, not secret.
+func appendSeed(b []byte) []byte {
 	for range seedBytes / 8 {
-		v := rand.Uint64()
-		b = append(b, byte(v), byte(v>>8), byte(v>>16), byte(v>>24), byte(v>>32), byte(v>>40), byte(v>>48), byte(v>>56))
+		b = binary.LittleEndian.AppendUint64(b, rand.Uint64())
 	}
 	return b
 }

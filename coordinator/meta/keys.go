@@ -150,7 +150,8 @@ func shardKey(pool, shard uint32) []byte {
 }
 
 func resultKey(session []byte, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(tableKey(tableResults, session), sequence)
+	k := append(make([]byte, 0, 1+idLen+8), tableResults)
+	return binary.BigEndian.AppendUint64(append(k, session...), sequence)
 }
 
 func expiryKey(ms int64, upload []byte) []byte {
@@ -171,7 +172,7 @@ func uploadKey(bucket []byte, key string, upload []byte) []byte {
 }
 
 func queuePosition(index uint64, n uint32) []byte {
-	return appendNumber(binary.BigEndian.AppendUint64(nil, index), n)
+	return appendNumber(binary.BigEndian.AppendUint64(make([]byte, 0, queueKeyLen), index), n)
 }
 
 var (

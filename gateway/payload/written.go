@@ -27,7 +27,10 @@ func (w *Write) Written() (*metapb.Written, error) {
 		LowestEpoch: w.epoch,
 		Run:         &metapb.Run{Base: w.base[:], BlobSize: uint32(w.blobBytes), Length: w.size, Ranges: w.ranges()},
 	}
-	byShard := make(map[uint32]*metapb.ShardWrite, min(len(w.attempts), len(t.l.Shards)))
+	var byShard map[uint32]*metapb.ShardWrite
+	if len(w.attempts) > 1 {
+		byShard = make(map[uint32]*metapb.ShardWrite, min(len(w.attempts), len(t.l.Shards)))
+	}
 	for _, a := range w.attempts {
 		row := t.shard(a.id)
 		volumes := a.listed(row)
@@ -37,7 +40,9 @@ func (w *Write) Written() (*metapb.Written, error) {
 		s := byShard[row.Shard]
 		if s == nil {
 			s = &metapb.ShardWrite{Shard: row.Shard, Epoch: row.Epoch}
-			byShard[row.Shard] = s
+			if byShard != nil {
+				byShard[row.Shard] = s
+			}
 			out.Shards = append(out.Shards, s)
 		}
 		confirm(s, volumes, a.id.Counter())

@@ -28,21 +28,24 @@ func NewLogger(w io.Writer, level, format string) (*zap.Logger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log-level: %w", err)
 	}
-	ec := zap.NewProductionEncoderConfig()
-	ec.EncodeTime = zapcore.TimeEncoderOfLayout("2006-01-02T15:04:05.000Z07:00")
-	ec.EncodeDuration = zapcore.StringDurationEncoder
-	ec.TimeKey, ec.MessageKey = "time", "message"
 	var enc zapcore.Encoder
 	switch format {
 	case "json":
-		enc = zapcore.NewJSONEncoder(ec)
+		enc = zapcore.NewJSONEncoder(encoderConfig())
 	case "console":
-		ec.EncodeLevel = zapcore.CapitalLevelEncoder
-		enc = zapcore.NewConsoleEncoder(ec)
+		enc = newConsole(encoderConfig())
 	default:
 		return nil, fmt.Errorf("log-format: %q is not console or json", format)
 	}
 	return zap.New(newBuffered(enc, w, lvl)), nil
+}
+
+func encoderConfig() zapcore.EncoderConfig {
+	ec := zap.NewProductionEncoderConfig()
+	ec.EncodeTime = zapcore.TimeEncoderOfLayout(timeLayout)
+	ec.EncodeDuration = zapcore.StringDurationEncoder
+	ec.TimeKey, ec.MessageKey = "time", "message"
+	return ec
 }
 
 // NewRegistry makes a registry with the collectors of the Go runtime, the process and the build.
