@@ -25,6 +25,7 @@ type creds struct {
 	expect secure.Expect   // client
 	told   func(err error) // client: how the last handshake ended
 	log    *zap.Logger     // server
+	data   *dataServer     // server: gets the connections of its protocol
 }
 
 var _ credentials.TransportCredentials = (*creds)(nil)
@@ -40,12 +41,16 @@ func (c *creds) ClientHandshake(ctx context.Context, _ string, conn net.Conn) (n
 
 func (c *creds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	remote := conn.RemoteAddr().String()
-	out, session, err := c.cfg.Server(context.Background(), conn, secure.GRPC, secure.Accept{})
+	out, session, err := c.cfg.Server(context.Background(), conn, secure.GRPC, secure.Accept{Also: secure.Data})
 	if err != nil {
 		if errs.Is(err, errs.AccessDenied) {
 			c.log.Warn("a connection was refused", zap.String("remote", remote), zap.Error(err))
 		}
 		return nil, nil, err
+	}
+	if session.Protocol == secure.Data {
+		c.data.take(out, session)
+		return nil, nil, credentials.ErrConnDispatched
 	}
 	return out, newAuthInfo(session), nil
 }

@@ -1,4 +1,4 @@
-// Package rpc carries the calls between gateways, coordinators and volumes over gRPC. It knows the nouns and the wire, nothing of
+// Package rpc carries the calls between gateways, coordinators and volumes over gRPC, and large blobs over connections of their own. It knows the nouns and the wire, nothing of
 // what a coordinator or a volume does: servers get small interfaces, clients have the same methods.
 //
 //	R1 No handler runs, and no message is read, before the caller has proved the cluster's secret on this connection and has a

@@ -45,6 +45,8 @@ func leaderOf(srv any) string {
 
 func checksum(b []byte) uint32 { return crc32c.Checksum(b) }
 
+func updateCRC(crc uint32, b []byte) uint32 { return crc32c.Update(crc, b) }
+
 // streamOf makes a typed streaming method a handler of gRPC; its errors are encoded.
 func streamOf[S any](do func(s S, ctx context.Context, ss grpc.ServerStream) error) grpc.StreamHandler {
 	return func(srv any, ss grpc.ServerStream) error {

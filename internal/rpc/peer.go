@@ -76,8 +76,19 @@ func (p *Pool) Peer(addr string, e secure.Expect) (*Peer, error) {
 		return nil, errs.WrapKind(op, errs.Invalid, err)
 	}
 	peer.conn = conn
+	peer.data = newDataConns(conn, func(ctx context.Context) (net.Conn, error) { return p.connectData(ctx, addr, e) })
 	p.peers[k] = peer
 	return peer, nil
+}
+
+// connectData makes a connection for large blobs.
+func (p *Pool) connectData(ctx context.Context, addr string, e secure.Expect) (net.Conn, error) {
+	conn, err := p.dial(ctx, addr)
+	if err != nil {
+		return nil, errs.WrapKind("rpc.connect", errs.Unavailable, err)
+	}
+	out, _, err := p.security.Client(ctx, conn, secure.Data, e)
+	return out, err
 }
 
 func (p *Pool) options(peer *Peer, e secure.Expect) []grpc.DialOption {
@@ -115,6 +126,7 @@ func (p *Pool) Close() error {
 		if err := peer.conn.Close(); err != nil && first == nil {
 			first = err
 		}
+		peer.data.close()
 		delete(p.peers, k)
 	}
 	return errs.Wrap("rpc.Close", first)
@@ -127,6 +139,7 @@ type Peer struct {
 	circuit circuit
 	observe func(peer, method string, took time.Duration, err error)
 	refused atomic.Pointer[error] // how the last handshake ended, if in distrust
+	data    *dataConns
 }
 
 // Addr is host:port.
@@ -157,7 +170,6 @@ type call struct {
 
 // start begins a call with a deadline (R2); finish must follow.
 func (p *Peer) start(ctx context.Context, method string, d *grpc.StreamDesc) (*call, error) {
-	c := &call{p: p, method: method, began: time.Now()}
 	if err := ctx.Err(); err != nil {
 		return nil, errs.Wrap(opOf(method), err)
 	}
@@ -167,17 +179,24 @@ func (p *Peer) start(ctx context.Context, method string, d *grpc.StreamDesc) (*c
 		}
 		return nil, errs.E(opOf(method)+" "+p.addr, errs.Unavailable, "the peer has not answered of late")
 	}
-	if _, ok := ctx.Deadline(); ok {
-		c.ctx, c.cancel = context.WithCancel(ctx)
-	} else {
-		c.ctx, c.cancel = context.WithTimeout(ctx, timeoutOf(method))
-	}
+	c := p.begin(ctx, method)
 	var err error
 	if c.stream, err = p.conn.NewStream(c.ctx, d, method, grpc.MaxRetryRPCBufferSize(1)); err != nil {
 		_, err = c.finish(err)
 		return nil, err
 	}
 	return c, nil
+}
+
+// begin makes a call that the circuit allowed.
+func (p *Peer) begin(ctx context.Context, method string) *call {
+	c := &call{p: p, method: method, began: time.Now()}
+	if _, ok := ctx.Deadline(); ok {
+		c.ctx, c.cancel = context.WithCancel(ctx)
+	} else {
+		c.ctx, c.cancel = context.WithTimeout(ctx, timeoutOf(method))
+	}
+	return c
 }
 
 func (c *call) send(m any) error {
@@ -191,18 +210,27 @@ func (c *call) finish(err error) (remote, error) {
 		err = nil
 	}
 	r, out := decode(c.ctx, c.method, c.p.addr, err)
-	c.p.circuit.done(c.outcome(r))
-	c.cancel()
 	// What was sent went over an earlier connection, to whom it was meant for.
 	if !c.sent && !r.ran && r.kind == errs.Unavailable {
 		if why := c.p.distrust(c.method); why != nil {
 			r.kind, out = errs.AccessDenied, why
 		}
 	}
-	if c.p.observe != nil {
-		c.p.observe(c.p.addr, c.method, time.Since(c.began), out)
-	}
+	c.done(r, out, false)
 	return r, out
+}
+
+// done books how a call ended. A call over a stale connection tells nothing of the peer.
+func (c *call) done(r remote, err error, stale bool) {
+	o := c.outcome(r)
+	if stale {
+		o = unknown
+	}
+	c.p.circuit.done(o)
+	c.cancel()
+	if c.p.observe != nil {
+		c.p.observe(c.p.addr, c.method, time.Since(c.began), err)
+	}
 }
 
 func (c *call) outcome(r remote) outcome {

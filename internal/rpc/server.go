@@ -46,6 +46,7 @@ type ServerConfig struct {
 type Server struct {
 	cfg  ServerConfig
 	grpc *grpc.Server
+	data *dataServer
 }
 
 // NewServer makes a server without services.
@@ -63,7 +64,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.StreamsMax == 0 {
 		cfg.StreamsMax = streamsMaxConn
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, data: newDataServer(cfg.Log)}
 	s.grpc = grpc.NewServer(s.options()...)
 	return s, nil
 }
@@ -78,7 +79,7 @@ func (s *Server) options() []grpc.ServerOption {
 		return streamServer(srv, ss, info, h)
 	}
 	return []grpc.ServerOption{
-		grpc.Creds(&creds{cfg: s.cfg.Security, log: s.cfg.Log}),
+		grpc.Creds(&creds{cfg: s.cfg.Security, log: s.cfg.Log, data: s.data}),
 		grpc.InTapHandle(gate{s.cfg.Log}.tap),
 		grpc.UnaryInterceptor(unary),
 		grpc.StreamInterceptor(streaming),
@@ -113,13 +114,17 @@ func (s *Server) Stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		s.data.drain()
 		s.grpc.GracefulStop()
+		s.data.wait()
 	}()
 	select {
 	case <-done:
+		s.data.kill()
 		return nil
 	case <-ctx.Done():
 	}
+	s.data.kill()
 	go s.grpc.Stop()
 	late := time.NewTimer(stopLate)
 	defer late.Stop()

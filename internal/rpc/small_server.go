@@ -12,7 +12,7 @@ import (
 
 func (s *volumeServer) prepareSmallStream(ctx context.Context, ss grpc.ServerStream) error {
 	const op = "rpc.PrepareSmall"
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ type Care interface {
 var _ Care = (*VolumeClient)(nil)
 
 func (s *volumeServer) care(ctx context.Context) (Care, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err == nil && v.Care == nil {
 		err = errs.E("rpc.Volume", errs.Unsupported, "this volume takes no care of others")
 	}

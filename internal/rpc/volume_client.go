@@ -56,7 +56,13 @@ func (c *VolumeClient) Prepare(ctx context.Context, id object.BlobID, ep object.
 }
 
 func (c *VolumeClient) prepareAlone(ctx context.Context, h frameHeader, data [][]byte) (bool, error) {
-	durable, r, err := c.prepare(ctx, h, data)
+	durable, r, err, direct := false, remote{}, error(nil), false
+	if h.total > smallMax {
+		durable, r, err, direct = c.prepareData(ctx, h, data)
+	}
+	if !direct {
+		durable, r, err = c.prepare(ctx, h, data)
+	}
 	if worthAnother(ctx, methodPrepare, err, r) {
 		durable, _, err = c.prepare(ctx, h, data)
 	}
@@ -130,7 +136,13 @@ func (c *VolumeClient) ReadAt(ctx context.Context, id object.BlobID, dst []byte,
 	if len(dst) > BlobMax {
 		dst = dst[:BlobMax]
 	}
-	n, r, err := c.readAt(ctx, id, dst, off)
+	n, r, err, direct := 0, remote{}, error(nil), false
+	if len(dst) > smallMax {
+		n, r, err, direct = c.readData(ctx, id, dst, off)
+	}
+	if !direct {
+		n, r, err = c.readAt(ctx, id, dst, off)
+	}
 	if worthAnother(ctx, methodReadAt, err, r) {
 		n, _, err = c.readAt(ctx, id, dst, off)
 	}

@@ -28,6 +28,7 @@ const receiveBudget = 256 << 20
 func RegisterVolumes(s *Server, volumes ...LocalVolume) {
 	v := &volumeServer{volumes: volumes, budget: semaphore.NewWeighted(receiveBudget)}
 	s.grpc.RegisterService(&volumeDesc, v)
+	s.data.serve(v)
 }
 
 type volumeServer struct {
@@ -59,13 +60,18 @@ var volumeDesc = grpc.ServiceDesc{
 	},
 }
 
-// find gives the volume that the call is meant for. One that is not here is Unavailable, never "no such blob".
-func (s *volumeServer) find(ctx context.Context) (*LocalVolume, error) {
-	const op = "rpc.Volume"
+// meant gives the volume that a call by gRPC is meant for.
+func (s *volumeServer) meant(ctx context.Context) (*LocalVolume, error) {
 	ref, err := incomingRef(ctx)
 	if err != nil {
 		return nil, err
 	}
+	return s.find(ref)
+}
+
+// find gives the volume that is meant. One that is not here is Unavailable, never "no such blob".
+func (s *volumeServer) find(ref VolumeRef) (*LocalVolume, error) {
+	const op = "rpc.Volume"
 	for i := range s.volumes {
 		v := &s.volumes[i]
 		if v.is(ref) {
@@ -121,7 +127,7 @@ func (s *volumeServer) prepareStream(ctx context.Context, ss grpc.ServerStream) 
 
 func (s *volumeServer) prepare(ctx context.Context, ss grpc.ServerStream) (*volumepb.PrepareReply, error) {
 	const op = "rpc.Prepare"
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +167,7 @@ func (s *volumeServer) readAt(ctx context.Context, ss grpc.ServerStream) error {
 	if err := ss.RecvMsg(&req); err != nil {
 		return brokenOff(op, err)
 	}
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return err
 	}
@@ -204,7 +210,7 @@ func sendPiece(ctx context.Context, ss grpc.ServerStream, v Volume, h frameHeade
 }
 
 func (s *volumeServer) each(ctx context.Context, m *volumepb.BlobIDs, do func(Volume) func(context.Context, ...object.BlobID) error) (*volumepb.Done, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -228,7 +234,7 @@ func (s *volumeServer) delete(ctx context.Context, m *volumepb.BlobIDs) (*volume
 }
 
 func (s *volumeServer) list(ctx context.Context, m *volumepb.ListRequest) (*volumepb.ListPage, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -259,7 +265,7 @@ func listPage(v Volume, m *volumepb.ListRequest, after object.BlobID) ([]object.
 }
 
 func (s *volumeServer) fence(ctx context.Context, m *volumepb.FenceRequest) (*volumepb.Done, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -267,7 +273,7 @@ func (s *volumeServer) fence(ctx context.Context, m *volumepb.FenceRequest) (*vo
 }
 
 func (s *volumeServer) stat(ctx context.Context, m *volumepb.StatRequest) (*volumepb.StatReply, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -283,7 +289,7 @@ func (s *volumeServer) stat(ctx context.Context, m *volumepb.StatRequest) (*volu
 }
 
 func (s *volumeServer) stats(ctx context.Context, _ *volumepb.StatsRequest) (*volumepb.StatsReply, error) {
-	v, err := s.find(ctx)
+	v, err := s.meant(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@
 //	u8 len(node), u8 len(target), zero 3, nonce 32,
 //	node, target                            -------->
 //	                                        <--------   "mkvhello" u8 version, u8 verdict, zero 6, nonce 32, proof 32
-//	proof 32                                -------->   (Raft only: gRPC sends a proof with every call)
+//	proof 32                                -------->   (not gRPC, which sends a proof with every call)
 //	                                        <--------   u8 verdict
 //
 //	master  = HKDF-SHA256(secret, "minikv", "cluster secret v1")

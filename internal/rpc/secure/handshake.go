@@ -21,14 +21,21 @@ type Protocol uint8
 const (
 	GRPC Protocol = 1
 	Raft Protocol = 2
+	Data Protocol = 3 // blobs, on the port of GRPC
 )
 
 func (p Protocol) alpn() string {
-	if p == Raft {
+	switch p {
+	case Raft:
 		return "minikv-raft"
+	case Data:
+		return "minikv-data"
 	}
 	return "h2"
 }
+
+// alone says that the secret is proved once, when the connection begins; on GRPC each call proves it.
+func (p Protocol) alone() bool { return p != GRPC }
 
 // Bytes of the hellos.
 const (
@@ -133,7 +140,7 @@ func (c *Config) Client(ctx context.Context, conn net.Conn, p Protocol, e Expect
 	if err := s.checkServer(c, hello, answer, exported); err != nil {
 		return nil, nil, err
 	}
-	if p == Raft {
+	if p.alone() {
 		if err := s.proveOnce(out); err != nil {
 			return nil, nil, err
 		}
@@ -191,6 +198,7 @@ func (s *Session) proveOnce(conn net.Conn) error {
 
 // Accept is what a server takes. Incarnation, if set, must be the client's target when it names one.
 type Accept struct {
+	Also        Protocol    // another protocol that the port speaks; 0: none
 	Roles       certs.Roles // any of them; 0: any role
 	Incarnation string
 	NeedTarget  bool
@@ -209,7 +217,7 @@ func (c *Config) Server(ctx context.Context, conn net.Conn, p Protocol, a Accept
 	out := conn
 	var exported []byte
 	if c.TLS != nil {
-		t := tls.Server(conn, c.TLS.serverConfig(p, &s.Peer))
+		t := tls.Server(conn, c.TLS.serverConfig(&s.Peer, p, a.Also))
 		if err := t.HandshakeContext(ctx); err != nil {
 			return nil, nil, refusal(op, err)
 		}
@@ -220,9 +228,13 @@ func (c *Config) Server(ctx context.Context, conn net.Conn, p Protocol, a Accept
 	} else if !c.plaintextOK(conn) {
 		return nil, nil, errs.E(op, errs.AccessDenied, "plaintext from %s is not allowed", conn.RemoteAddr())
 	}
-	hello, claimed, target, err := readHello(out, p)
+	hello, claimed, target, err := readHello(out, p, a.Also)
 	if err != nil {
 		return nil, nil, err
+	}
+	s.Protocol = Protocol(hello[9])
+	if t, ok := out.(*tls.Conn); ok && t.ConnectionState().NegotiatedProtocol != s.Protocol.alpn() {
+		return nil, nil, errs.E(op, errs.AccessDenied, "%s says two protocols", s.Peer)
 	}
 	if !s.TLS {
 		s.Peer = claimed
@@ -242,7 +254,7 @@ func (c *Config) Server(ctx context.Context, conn net.Conn, p Protocol, a Accept
 	if verdict != verdictOK {
 		return nil, nil, errs.E(op, errs.Conflict, "%s means another incarnation", s.Peer)
 	}
-	if p == Raft {
+	if s.Protocol.alone() {
 		if err := s.demandProof(out); err != nil {
 			return nil, nil, err
 		}
@@ -251,13 +263,13 @@ func (c *Config) Server(ctx context.Context, conn net.Conn, p Protocol, a Accept
 }
 
 // readHello reads a client's hello; claimed is believed only without TLS.
-func readHello(conn net.Conn, p Protocol) (hello []byte, claimed certs.Identity, target string, err error) {
+func readHello(conn net.Conn, p, also Protocol) (hello []byte, claimed certs.Identity, target string, err error) {
 	const op = "secure.Server"
 	hello = make([]byte, clientHelloLen, clientHelloLen+certs.NodeMax+targetMax)
 	if _, err := io.ReadFull(conn, hello[:16]); err != nil {
 		return nil, claimed, "", refusal(op, err)
 	}
-	if string(hello[:8]) != helloMagic || hello[8] != helloVersion || Protocol(hello[9]) != p || hello[13]|hello[14]|hello[15] != 0 {
+	if string(hello[:8]) != helloMagic || hello[8] != helloVersion || !spoken(Protocol(hello[9]), p, also) || hello[13]|hello[14]|hello[15] != 0 {
 		return nil, claimed, "", errs.E(op, errs.AccessDenied, "not the hello of this port")
 	}
 	nodeLen, targetLen := int(hello[11]), int(hello[12])
@@ -274,6 +286,8 @@ func readHello(conn net.Conn, p Protocol) (hello []byte, claimed certs.Identity,
 	}
 	return hello, claimed, string(hello[clientHelloLen+nodeLen:]), nil
 }
+
+func spoken(said, p, also Protocol) bool { return said == p || also != 0 && said == also }
 
 func (s *Session) answer(c *Config, conn net.Conn, hello, exported []byte, verdict byte) error {
 	b := make([]byte, 16+nonceLen, serverHelloLen)

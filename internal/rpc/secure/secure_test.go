@@ -410,7 +410,7 @@ func TestARelayIsNotBelieved(t *testing.T) {
 	defer cancel()
 
 	var peers [2]certs.Identity
-	in := tls.Server(toMiddle, middle.TLS.serverConfig(GRPC, &peers[0]))
+	in := tls.Server(toMiddle, middle.TLS.serverConfig(&peers[0], GRPC, 0))
 	out := tls.Client(fromMiddle, middle.TLS.clientConfig(GRPC, Expect{}, &peers[1]))
 	var wg sync.WaitGroup
 	wg.Go(func() { io.Copy(out, in); out.Close() })

@@ -12,7 +12,9 @@ type Session struct {
 	TLS  bool
 	// Proved says that the peer has proved the secret. On the server's end of gRPC it has not yet: each call does.
 	Proved bool
-	proofs proofs
+	// Protocol is what a server's client speaks.
+	Protocol Protocol
+	proofs   proofs
 }
 
 // CallProof is what goes with each call of the method, 32 bytes.

@@ -137,11 +137,14 @@ func (s *Source) base(p Protocol) *tls.Config {
 }
 
 // serverConfig demands a certificate of the cluster; who it is of goes to peer.
-func (s *Source) serverConfig(p Protocol, peer *certs.Identity) *tls.Config {
+func (s *Source) serverConfig(peer *certs.Identity, p, also Protocol) *tls.Config {
 	c := s.base(p)
+	if also != 0 {
+		c.NextProtos = append(c.NextProtos, also.alpn())
+	}
 	c.ClientAuth = tls.RequireAnyClientCert
 	c.VerifyConnection = func(st tls.ConnectionState) (err error) {
-		if st.NegotiatedProtocol != p.alpn() {
+		if st.NegotiatedProtocol != p.alpn() && (also == 0 || st.NegotiatedProtocol != also.alpn()) {
 			return errs.E("secure.Server", errs.AccessDenied, "the client does not ask for %s", p.alpn())
 		}
 		*peer, err = s.verify(st, x509.ExtKeyUsageClientAuth)
