@@ -46,11 +46,7 @@ func unreachable(err error) bool {
 	if err == nil {
 		return false
 	}
-	// Raft's codec keeps what ended its reading without errors.Unwrap.
-	var coded interface{ Cause() error }
-	if errors.As(err, &coded) && coded.Cause() != nil {
-		err = coded.Cause()
-	}
+	err = errs.Uncoded(err)
 	for _, e := range []error{
 		io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, raft.ErrTransportShutdown,
 		raft.ErrPipelineShutdown,

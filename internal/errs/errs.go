@@ -163,6 +163,18 @@ func KindOf(err error) Kind {
 // Is says whether err is of the kind.
 func Is(err error, kind Kind) bool { return err != nil && KindOf(err) == kind }
 
+// Uncoded is what ended a connection while a codec read or wrote it, for errors of codecs that keep it behind Cause() instead of Unwrap(), as that of
+// hashicorp/raft does; any other error is given back.
+func Uncoded(err error) error {
+	var coded interface{ Cause() error }
+	if errors.As(err, &coded) {
+		if cause := coded.Cause(); cause != nil {
+			return cause
+		}
+	}
+	return err
+}
+
 // Message is the innermost message meant for people, or the kind in words.
 func Message(err error) string {
 	msg := ""

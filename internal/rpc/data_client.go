@@ -15,7 +15,6 @@ type dataCall struct {
 	*call
 	d    *dataConn
 	stop func() bool // of the watch over the context
-
 }
 
 // startData begins a call over a data connection. false: there is none, and nothing was done.

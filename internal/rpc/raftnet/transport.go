@@ -125,22 +125,13 @@ func whole(ask func() error) error {
 }
 
 func broken(err error) bool {
-	err = uncoded(err)
+	err = errs.Uncoded(err)
 	for _, x := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, x) {
 			return true
 		}
 	}
 	return false
-}
-
-// uncoded is what ended a connection while Raft's codec read or wrote it: the codec keeps that without errors.Unwrap.
-func uncoded(err error) error {
-	var coded interface{ Cause() error }
-	if errors.As(err, &coded) && coded.Cause() != nil {
-		return coded.Cause()
-	}
-	return err
 }
 
 // InstallSnapshot is raft.Transport's.
@@ -199,6 +190,6 @@ func (s sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 // ended says that a connection was closed by either side, as it is whenever a coordinator stops or is killed; whoever needs the other one
 // tells that it is gone.
 func ended(err error) bool {
-	err = uncoded(err)
+	err = errs.Uncoded(err)
 	return errors.Is(err, net.ErrClosed) || errors.Is(err, raft.ErrTransportShutdown) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
