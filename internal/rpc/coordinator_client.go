@@ -55,7 +55,8 @@ func (c *CoordinatorClient) peer(addr string) (*Peer, error) {
 }
 
 // Propose has the leader decide the command. errs.NotLeader, errs.NotProposed, errs.StorageFull: it surely never was proposed by
-// this call and never will be. errs.IndeterminateResult: no one knows; asking again with the same session and sequence is safe.
+// this call and never will be. errs.Invalid, errs.LimitExceeded, errs.Unsupported: nor will it be by another call.
+// errs.IndeterminateResult: no one knows; asking again with the same session and sequence is safe. There are no other kinds.
 // It turns to another coordinator only after an attempt that surely proposed nothing.
 func (c *CoordinatorClient) Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error) {
 	if p := shareableCommand(cmd); p != nil {
@@ -81,6 +82,9 @@ func (c *CoordinatorClient) proposeAlone(ctx context.Context, cmd *metapb.Comman
 		case r.ran && r.kind == errs.NotLeader:
 			c.find.hint(addr, r.leader)
 		case r.ran:
+			if k := answerKind(r.kind); k != r.kind {
+				err = errs.WrapKind(opOf(methodPropose), k, err)
+			}
 			return nil, err
 		case !sent || r.kind == errs.AccessDenied || r.kind == errs.Unsupported:
 			c.find.suspect(addr)

@@ -14,8 +14,9 @@ import (
 
 // Coordinator decides and answers; coordinator.Coordinator does.
 type Coordinator interface {
-	// Propose has the command applied and gives its recorded result; refusals are results. errs.NotLeader, errs.NotProposed and
-	// errs.StorageFull: it surely never was and never will be proposed.
+	// Propose has the command applied and gives its recorded result; refusals are results. errs.NotLeader, errs.NotProposed,
+	// errs.StorageFull, errs.Invalid, errs.LimitExceeded and errs.Unsupported: it surely never was and never will be proposed. Any other
+	// kind: it may take effect, now or later.
 	Propose(ctx context.Context, cmd *metapb.Command) (*metapb.Result, error)
 	// Read answers linearizably. errs.NotLeader, errs.Unavailable: ask again, perhaps elsewhere.
 	Read(ctx context.Context, q *metapb.Query) (*metapb.Answer, error)

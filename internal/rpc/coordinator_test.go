@@ -143,27 +143,68 @@ func TestAFrozenCoordinatorDelaysLittle(t *testing.T) {
 	require.Less(t, slices.Min(proposals), 500*time.Millisecond, "%v", proposals)
 }
 
-// TestALostAnswerIsIndeterminate: the proposal arrived and the connection broke; it must not be proposed again from here.
+// TestALostAnswerIsIndeterminate: the proposal arrived and the connection broke, or its time is over; it must not be proposed again from here.
 func TestALostAnswerIsIndeterminate(t *testing.T) {
-	for name, end := range map[string]func(ctx context.Context, conns *cutter) error{
-		"broken": func(ctx context.Context, conns *cutter) error { conns.cut(); <-ctx.Done(); return ctx.Err() },
-		"late":   func(ctx context.Context, _ *cutter) error { <-ctx.Done(); return ctx.Err() },
+	for name, lost := range map[string]struct {
+		most time.Duration // of an attempt
+		end  func(ctx context.Context, conns *cutter)
+	}{
+		"broken": {time.Minute, func(ctx context.Context, conns *cutter) { conns.cut(); <-ctx.Done() }},
+		"late":   {300 * time.Millisecond, func(ctx context.Context, _ *cutter) { <-ctx.Done() }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conns := &cutter{}
 			m := &memCoordinator{}
-			var proposed atomic.Int64
-			m.propose = func(ctx context.Context, _ *metapb.Command) (*metapb.Result, error) {
-				proposed.Add(1)
-				return nil, end(ctx, conns)
+			var proposed [50]atomic.Int64 // by command
+			m.propose = func(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
+				proposed[c.Sequence].Add(1)
+				lost.end(ctx, conns)
+				return nil, ctx.Err()
 			}
 			addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
 			p := newPool(t, node(t, nil, "g1", gateway))
 			conns.wrap(p)
-			client := NewCoordinatorClient(p, CoordinatorConfig{AttemptMax: 300 * time.Millisecond}, addr, addr, addr)
-			_, err := client.Propose(context.Background(), &metapb.Command{})
-			require.True(t, errs.Is(err, errs.IndeterminateResult), "%v", err)
-			require.EqualValues(t, 1, proposed.Load())
+			client := NewCoordinatorClient(p, CoordinatorConfig{AttemptMax: lost.most}, addr, addr, addr)
+			arrived := false
+			for i := 0; i < len(proposed) && !arrived; i++ { // on a busy machine a short attempt may end before it has arrived
+				_, err := client.Propose(context.Background(), &metapb.Command{Sequence: uint64(i)})
+				require.Error(t, err)
+				if arrived = proposed[i].Load() > 0; arrived {
+					require.Equal(t, errs.IndeterminateResult, errs.KindOf(err), "%v", err)
+				}
+			}
+			require.True(t, arrived)
+			for i := range proposed {
+				require.LessOrEqual(t, proposed[i].Load(), int64(1), "command %d", i)
+			}
+		})
+	}
+}
+
+// toldOf are the kinds with which a coordinator may answer to a proposal, and those that are told of them: only a few say that nothing was
+// proposed.
+var toldOf = map[errs.Kind]errs.Kind{
+	errs.NotLeader: errs.NotLeader, errs.NotProposed: errs.NotProposed, errs.StorageFull: errs.StorageFull,
+	errs.Invalid: errs.Invalid, errs.LimitExceeded: errs.LimitExceeded, errs.Unsupported: errs.Unsupported,
+	errs.IndeterminateResult: errs.IndeterminateResult,
+	errs.Timeout:             errs.IndeterminateResult, // the handler's deadline is the caller's, and its answer may come first
+	errs.Canceled:            errs.IndeterminateResult,
+	errs.Unavailable:         errs.IndeterminateResult,
+	errs.Other:               errs.IndeterminateResult, // of a handler that panicked
+	errs.Conflict:            errs.IndeterminateResult, // no coordinator of ours says so
+}
+
+// TestAnAnswerThatLeavesItOpenIsIndeterminate, whatever its kind.
+func TestAnAnswerThatLeavesItOpenIsIndeterminate(t *testing.T) {
+	for kind, told := range toldOf {
+		t.Run(kind.String(), func(t *testing.T) {
+			m := &memCoordinator{}
+			m.propose = func(context.Context, *metapb.Command) (*metapb.Result, error) { return nil, errs.E("test", kind, "no") }
+			addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
+			client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{AttemptMax: time.Minute}, addr)
+			_, err := client.Propose(t.Context(), &metapb.Command{})
+			require.Error(t, err)
+			require.Equal(t, told, errs.KindOf(err), "%v", err)
 		})
 	}
 }

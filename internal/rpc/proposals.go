@@ -149,7 +149,7 @@ func outcomeOf(r *metapb.Result) (*metapb.Result, word, error) {
 	if kind == errs.NotLeader || kind == errs.NotProposed {
 		return nil, wordProposeAlone, nil
 	}
-	return nil, wordFailed, errs.E(opOf(methodPropSome), kind, "%s", r.Message)
+	return nil, wordFailed, errs.E(opOf(methodPropSome), answerKind(kind), "%s", r.Message)
 }
 
 // notDecided is the result of a command that failed: no entry has the index 0.
@@ -160,6 +160,15 @@ func notDecided(err error) *metapb.Result {
 // surelyNone kinds say that a proposal never was and never will be made.
 func surelyNone(k errs.Kind) bool {
 	return k == errs.NotLeader || k == errs.NotProposed || k == errs.StorageFull
+}
+
+// answerKind is what a coordinator's answer of kind k says of a command: what does not say that it was refused before it was proposed leaves
+// that open. A handler's deadline is its caller's, and its word of that may come before the caller's own clock has struck.
+func answerKind(k errs.Kind) errs.Kind {
+	if surelyNone(k) || k == errs.Invalid || k == errs.LimitExceeded || k == errs.Unsupported {
+		return k
+	}
+	return errs.IndeterminateResult
 }
 
 // proposeSome proposes all beside each other, so that they go into one entry. Its error says that surely none was proposed.
