@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"minikv/internal/loopback"
 )
 
 // connectionsMax bounds what waiting connections may hold in memory, whatever the limit of descriptors.
@@ -19,6 +21,10 @@ const (
 	spareConnections = 16
 	spareTime        = 10 * time.Second
 )
+
+// unpacedMost is how many open connections a port may have for the next one, if it comes from this machine, not to be paced: a client
+// or two at work gain by it, a crowd loses CPU (docs/benchmarks.md).
+const unpacedMost = 4
 
 // refusalsToldEvery is how often the log tells of addresses with too many connections.
 const refusalsToldEvery = 10 * time.Second
@@ -48,6 +54,7 @@ type limitListener struct {
 	free   chan struct{} // a value per open connection
 	closed chan struct{}
 	once   sync.Once
+	unpace func(net.Conn)
 
 	mu   sync.Mutex // guards what follows
 	open map[netip.Addr]int
@@ -59,7 +66,7 @@ func newLimitListener(l net.Listener, limits connectionLimits) *limitListener {
 		limits.perAddress = min(limits.perAddress, max(limits.total/2, 1))
 	}
 	return &limitListener{Listener: l, limits: limits, free: make(chan struct{}, limits.total+limits.spare),
-		closed: make(chan struct{}), open: map[netip.Addr]int{}}
+		closed: make(chan struct{}), unpace: loopback.Tune, open: map[netip.Addr]int{}}
 }
 
 func (l *limitListener) Accept() (net.Conn, error) {
@@ -84,6 +91,9 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			_ = tcp.Close() // it was told nothing
 			<-l.free
 			continue
+		}
+		if len(l.free) <= unpacedMost {
+			l.unpace(tcp)
 		}
 		lc := &limitedConn{TCPConn: tcp, l: l, from: from}
 		if len(l.free) > l.limits.total {

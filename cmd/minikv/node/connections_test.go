@@ -31,6 +31,35 @@ func TestConnectionShares(t *testing.T) {
 	}
 }
 
+// A client alone gains by connections that are not paced, a crowd loses.
+func TestOnlyFewConnectionsAreNotPaced(t *testing.T) {
+	inner, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer inner.Close()
+	l := newLimitListener(inner, connectionLimits{total: 20})
+	unpaced := 0
+	l.unpace = func(net.Conn) { unpaced++ }
+	open := make([]net.Conn, 0, 10)
+	accept := func() {
+		d, err := net.Dial("tcp", inner.Addr().String())
+		require.NoError(t, err)
+		defer d.Close()
+		c, err := l.Accept()
+		require.NoError(t, err)
+		open = append(open, c)
+	}
+	for range 10 {
+		accept()
+	}
+	require.Equal(t, unpacedMost, unpaced)
+	for _, c := range open {
+		require.NoError(t, c.Close())
+	}
+	accept()
+	defer open[10].Close()
+	require.Equal(t, unpacedMost+1, unpaced, "after the crowd has gone")
+}
+
 // Connections that send nothing must not take what the store needs to open files.
 func TestConnectionsAreBounded(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
