@@ -53,6 +53,7 @@ func (g gate) decide(ctx context.Context, info *tap.Info) (certs.Identity, error
 	if len(proof) != 1 || !a.session.CheckCall(info.FullMethodName, []byte(proof[0])) {
 		return a.session.Peer, status.Error(codes.Unauthenticated, "no proof of the cluster secret")
 	}
+	a.guest.Leave()
 	r, ok := rules[info.FullMethodName]
 	if !ok {
 		return a.session.Peer, status.Error(codes.PermissionDenied, "no one may call this method")

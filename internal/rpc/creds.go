@@ -15,6 +15,7 @@ import (
 type authInfo struct {
 	credentials.CommonAuthInfo
 	session *secure.Session
+	guest   *secure.Guest // server: until a call proves the secret
 }
 
 func (authInfo) AuthType() string { return "minikv" }
@@ -26,6 +27,7 @@ type creds struct {
 	told   func(err error) // client: how the last handshake ended
 	log    *zap.Logger     // server
 	data   *dataServer     // server: gets the connections of its protocol
+	door   *secure.Door    // server
 }
 
 var _ credentials.TransportCredentials = (*creds)(nil)
@@ -36,27 +38,33 @@ func (c *creds) ClientHandshake(ctx context.Context, _ string, conn net.Conn) (n
 	if err != nil {
 		return nil, nil, err
 	}
-	return out, newAuthInfo(session), nil
+	return out, newAuthInfo(session, nil), nil
 }
 
 func (c *creds) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	remote := conn.RemoteAddr().String()
+	guest, err := c.door.Enter(conn)
+	if err != nil {
+		return nil, nil, err
+	}
 	out, session, err := c.cfg.Server(context.Background(), conn, secure.GRPC, secure.Accept{Also: secure.Data})
 	if err != nil {
+		guest.Leave()
 		if errs.Is(err, errs.AccessDenied) {
 			c.log.Warn("a connection was refused", zap.String("remote", remote), zap.Error(err))
 		}
 		return nil, nil, err
 	}
 	if session.Protocol == secure.Data {
+		guest.Leave()
 		c.data.take(out, session)
 		return nil, nil, credentials.ErrConnDispatched
 	}
-	return out, newAuthInfo(session), nil
+	return out, newAuthInfo(session, guest), nil
 }
 
-func newAuthInfo(s *secure.Session) authInfo {
-	a := authInfo{session: s}
+func newAuthInfo(s *secure.Session, g *secure.Guest) authInfo {
+	a := authInfo{session: s, guest: g}
 	a.SecurityLevel = credentials.NoSecurity
 	if s.TLS {
 		a.SecurityLevel = credentials.PrivacyAndIntegrity

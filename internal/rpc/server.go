@@ -32,6 +32,8 @@ const (
 	keepaliveServer  = 30 * time.Second
 	streamsMaxConn   = 1024 // running calls of one connection
 	stopGrace        = 10 * time.Second
+	strangersMax     = 512 // connections that have proved nothing; many calls at once make many for blobs
+	strangersFor     = 10 * time.Second
 	stopLate         = 5 * time.Second
 )
 
@@ -40,6 +42,8 @@ type ServerConfig struct {
 	Security   *secure.Config
 	Log        *zap.Logger // nil: none
 	StreamsMax uint32      // running calls of one connection; 0: 1,024
+
+	strangersFor time.Duration // of tests; 0: 10 s
 }
 
 // Server answers calls of other nodes.
@@ -47,6 +51,7 @@ type Server struct {
 	cfg  ServerConfig
 	grpc *grpc.Server
 	data *dataServer
+	door *secure.Door
 }
 
 // NewServer makes a server without services.
@@ -64,7 +69,10 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.StreamsMax == 0 {
 		cfg.StreamsMax = streamsMaxConn
 	}
-	s := &Server{cfg: cfg, data: newDataServer(cfg.Log)}
+	if cfg.strangersFor == 0 {
+		cfg.strangersFor = strangersFor
+	}
+	s := &Server{cfg: cfg, data: newDataServer(cfg.Log), door: secure.NewDoor(strangersMax, cfg.strangersFor)}
 	s.grpc = grpc.NewServer(s.options()...)
 	return s, nil
 }
@@ -79,7 +87,7 @@ func (s *Server) options() []grpc.ServerOption {
 		return streamServer(srv, ss, info, h)
 	}
 	return []grpc.ServerOption{
-		grpc.Creds(&creds{cfg: s.cfg.Security, log: s.cfg.Log, data: s.data}),
+		grpc.Creds(&creds{cfg: s.cfg.Security, log: s.cfg.Log, data: s.data, door: s.door}),
 		grpc.InTapHandle(gate{s.cfg.Log}.tap),
 		grpc.UnaryInterceptor(unary),
 		grpc.StreamInterceptor(streaming),
@@ -114,6 +122,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		s.door.Close() // else gRPC waits for handshakes
 		s.data.drain()
 		s.grpc.GracefulStop()
 		s.data.wait()

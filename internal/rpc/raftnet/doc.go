@@ -5,4 +5,5 @@
 //	   at the old address neither votes nor acknowledges for what it was.
 //	N3 Heartbeats go through Raft's main loop; pre-vote stays.
 //	N4 Close ends every connection, dialed or accepted, and waits for the goroutines here.
+//	N5 A request that stops in the middle ends its connection: Raft's main loop reads snapshots from there.
 package raftnet

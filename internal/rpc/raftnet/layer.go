@@ -17,8 +17,9 @@ import (
 
 // Bounds of the layer.
 const (
-	handshakesMax = 64 // running at once; further connections are closed
+	handshakesMax = 64 // running at once; the oldest makes room for the next
 	handshakeMax  = 5 * time.Second
+	patienceMax   = 5 * time.Second
 	acceptPause   = 50 * time.Millisecond // after a failed accept: out of file descriptors, most likely
 )
 
@@ -27,6 +28,8 @@ type layer struct {
 	net.Listener
 	cfg       Config
 	advertise raft.ServerAddress
+	patience  time.Duration // with a request that stops in the middle
+	door      *secure.Door
 
 	ready  chan net.Conn
 	ctx    context.Context // ends with Close
@@ -41,7 +44,7 @@ type layer struct {
 var _ raft.StreamLayer = (*layer)(nil)
 
 func newLayer(l net.Listener, cfg Config) *layer {
-	s := &layer{Listener: l, cfg: cfg, ready: make(chan net.Conn), conns: map[net.Conn]struct{}{}}
+	s := &layer{Listener: l, cfg: cfg, door: secure.NewDoor(handshakesMax, handshakeMax), patience: patienceMax, ready: make(chan net.Conn), conns: map[net.Conn]struct{}{}}
 	s.advertise = raft.ServerAddress(cfg.Advertise)
 	if s.advertise == "" {
 		s.advertise = raft.ServerAddress(l.Addr().String())
@@ -61,7 +64,6 @@ func (a address) String() string { return string(a) }
 
 // listen accepts; a slow handshake delays no one else.
 func (s *layer) listen() {
-	slots := make(chan struct{}, handshakesMax)
 	for {
 		conn, err := s.Listener.Accept()
 		if err != nil {
@@ -73,16 +75,7 @@ func (s *layer) listen() {
 				continue
 			}
 		}
-		select {
-		case slots <- struct{}{}:
-		default:
-			conn.Close()
-			continue
-		}
-		s.wg.Go(func() {
-			defer func() { <-slots }()
-			s.welcome(conn)
-		})
+		s.wg.Go(func() { s.welcome(conn) })
 	}
 }
 
@@ -91,11 +84,16 @@ func (s *layer) welcome(conn net.Conn) {
 	if t == nil {
 		return
 	}
+	guest, err := s.door.Enter(t)
+	if err != nil {
+		return
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, handshakeMax)
 	defer cancel()
 	out, session, err := s.cfg.Security.Server(ctx, t, secure.Raft, secure.Accept{
 		Roles: certs.Roles(certs.Coordinator), Incarnation: string(s.cfg.Incarnation), NeedTarget: true,
 	})
+	guest.Leave()
 	if err != nil {
 		if s.ctx.Err() == nil {
 			s.cfg.Log.Warn("a connection to Raft's port was refused", zap.Stringer("remote", conn.RemoteAddr()), zap.Error(err))
@@ -103,7 +101,7 @@ func (s *layer) welcome(conn net.Conn) {
 		return
 	}
 	select {
-	case s.ready <- out:
+	case s.ready <- &patient{Conn: out, patience: s.patience}:
 		s.cfg.Log.Debug("a coordinator has connected", zap.Stringer("peer", session.Peer))
 	case <-s.ctx.Done():
 		out.Close()

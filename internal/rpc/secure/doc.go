@@ -2,12 +2,13 @@
 // and below every use of a connection a proof that both ends know the cluster's secret.
 //
 //	S1 Nothing is accepted from a peer that has not proved the secret, with TLS or without. The proof is bound to this one
-//	   connection by nonces of both ends and, with TLS, by its exported keying material (RFC 9266's idea): recorded or relayed
-//	   proofs are worthless. No clock takes part.
+//	   connection by nonces of both ends and, with TLS, by its exported keying material (RFC 9266's idea): recorded proofs are
+//	   worthless, and with TLS relayed ones too. No clock takes part.
 //	S2 The secret itself is never sent, logged or kept; what is kept is a key derived from it.
 //	S3 With TLS a peer's roles and name come from its certificate alone. Without TLS, which off loopback needs an explicit
 //	   setting, they are what the peer claims, and the secret is all that protects the cluster.
 //	S4 A server of another incarnation than the one meant refuses the connection.
+//	S5 Who has not proved the secret holds a bounded number of connections, each for a bounded time (Door).
 //
 // The handshake, after TLS if there is any (all numbers little-endian):
 //
