@@ -2,6 +2,7 @@ package index
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"math/bits"
 	"runtime"
@@ -172,7 +173,7 @@ func (t *Base) load(k key, slot uint64, e *Entry) (found bool, err error) {
 	defer func() {
 		if !ended {
 			debug.SetPanicOnFault(old)
-			found, err = false, faulted(recover())
+			found, err = false, t.faulted("index.Get", recover())
 		}
 	}()
 	s := t.slots[slot*uint64(EntryLen):][:EntryLen]
@@ -185,9 +186,26 @@ func (t *Base) load(k key, slot uint64, e *Entry) (found bool, err error) {
 	return found, nil
 }
 
+// damagedBase is the error of a base that is damaged or cannot be read.
+type damagedBase struct {
+	error
+	base *Base
+}
+
+func (d *damagedBase) Unwrap() error { return d.error }
+
+// DamagedBase is the base that was found damaged, which may have been replaced since; nil if err says nothing of one.
+func DamagedBase(err error) *Base {
+	var d *damagedBase
+	if errors.As(err, &d) {
+		return d.base
+	}
+	return nil
+}
+
 // faulted makes an error of a fault in the mapping.
-func faulted(recovered any) error {
-	return errs.WrapKind("index.Get", errs.Corrupt, vfs.FaultError(recovered))
+func (t *Base) faulted(op string, recovered any) error {
+	return &damagedBase{errs.WrapKind(op, errs.Corrupt, vfs.FaultError(recovered)), t}
 }
 
 // walk goes from slot to slot, from the home on.
@@ -196,7 +214,7 @@ func (t *Base) walk(k key, home uint64, e *Entry) (found bool, err error) {
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if r := recover(); r != nil {
-			found, err = false, faulted(r)
+			found, err = false, t.faulted("index.Get", r)
 		}
 		runtime.KeepAlive(t)
 	}()
@@ -274,7 +292,7 @@ func (t *Base) check(page uint64) error {
 	}
 	slots := t.slots[page*PageLen : (page+1)*PageLen]
 	if crc32.Checksum(slots, castagnoli)^pageMask(t.seed, page) != binary.LittleEndian.Uint32(t.sums[4*page:]) {
-		return errs.E("index.Get", errs.Corrupt, "page %d of the index fails its checksum", page)
+		return &damagedBase{errs.E("index.Get", errs.Corrupt, "page %d of the index fails its checksum", page), t}
 	}
 	t.making.Lock()
 	defer t.making.Unlock()
@@ -332,7 +350,7 @@ func (c *cursor) peek() (e *Entry, ok bool, err error) {
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if r := recover(); r != nil {
-			e, ok, err = nil, false, errs.WrapKind("index.Scan", errs.Corrupt, vfs.FaultError(r))
+			e, ok, err = nil, false, c.t.faulted("index.Scan", r)
 		}
 		runtime.KeepAlive(c.t)
 	}()

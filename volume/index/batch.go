@@ -81,7 +81,7 @@ func (t *Base) loadAll(keys []key, slots []uint64, got []Entry) (err error) {
 	defer func() {
 		debug.SetPanicOnFault(old)
 		if r := recover(); r != nil {
-			err = faulted(r)
+			err = t.faulted("index.Get", r)
 		}
 		runtime.KeepAlive(t)
 	}()

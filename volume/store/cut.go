@@ -67,8 +67,9 @@ var errNotSealed = errs.E("store", errs.Unavailable, "a failed segment is not se
 
 // cutting is a cut whose index is not written yet.
 type cutting struct {
-	cut   *cut
-	merge *index.Merge
+	cut     *cut
+	merge   *index.Merge
+	rebuilt bool // the merge is of segments that were read again
 }
 
 // takeCut freezes the index at a point between groups.
@@ -114,7 +115,7 @@ func (st *Store) freeze(closed bool) *cutting {
 		}
 	}
 	st.mu.Unlock()
-	return &cutting{c, st.index.Freeze()}
+	return &cutting{cut: c, merge: st.index.Freeze()}
 }
 
 // segmentsNow are the segments as they are while nothing is appended, spares included when closed.
@@ -149,7 +150,12 @@ func (st *Store) finishCut(c *cutting) error {
 	if err != nil {
 		return err
 	}
+	st.verdict.Lock()
+	defer st.verdict.Unlock()
 	c.merge.Replace(base)
+	if c.rebuilt {
+		st.indexBad.Store(false)
+	}
 	st.last = c.cut
 	return nil
 }

@@ -29,9 +29,15 @@ import (
 // rebuildPause is the time between attempts to build the index again that fail.
 const rebuildPause = time.Minute
 
-// indexError notes a damaged index file. While the volume is being opened, open reads the segments instead.
+// indexError notes a damaged index file, unless err is of one that was replaced since. While the volume is being opened, open reads the
+// segments instead.
 func (st *Store) indexError(err error) {
-	if !errs.Is(err, errs.Corrupt) || st.indexBad.Swap(true) {
+	if !errs.Is(err, errs.Corrupt) {
+		return
+	}
+	st.verdict.Lock()
+	defer st.verdict.Unlock()
+	if b := index.DamagedBase(err); (b != nil && b != st.index.Base()) || st.indexBad.Swap(true) {
 		return
 	}
 	st.o.Logf("the index is damaged: %v; building it again from the segments", err)
@@ -39,6 +45,13 @@ func (st *Store) indexError(err error) {
 		st.o.Logf("removing the index: %v", rerr)
 	}
 	wake(st.janitor.bad)
+}
+
+// damagedIndex says that the index file was found damaged and is removed.
+func (st *Store) damagedIndex() bool {
+	st.verdict.Lock()
+	defer st.verdict.Unlock()
+	return st.indexBad.Load()
 }
 
 // unavailable is what a caller gets for an index that cannot be read: nothing is known of the blob, not even that it is damaged.
@@ -55,7 +68,7 @@ func (st *Store) rebuildIndex(ctx context.Context) error {
 	j := &st.janitor
 	j.rebuilding.Lock() // one at a time
 	defer j.rebuilding.Unlock()
-	if !st.indexBad.Load() || time.Now().Before(j.rebuildNext) {
+	if !st.damagedIndex() || time.Now().Before(j.rebuildNext) {
 		return nil
 	}
 	began := time.Now()
@@ -122,11 +135,11 @@ func (r *rebuild) finish(ctx context.Context, c *cutting) error {
 		return err
 	}
 	c.merge.Rebuilt(&r.table)
+	c.rebuilt = true
 	if err := r.st.finishCut(c); err != nil {
 		return err
 	}
 	r.st.cutting = nil
-	r.st.indexBad.Store(false)
 	r.st.counters.checkpoints.Add(1)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -143,10 +144,11 @@ func numberOf(t *testing.T, id object.BlobID) int {
 // TestDamagedIndexIsRebuiltByItself: nobody needs to ask.
 func TestDamagedIndexIsRebuiltByItself(t *testing.T) {
 	done := make(chan struct{})
+	var rebuilt atomic.Int64
 	o := tiny(vfs.OS())
 	o.Tidy, o.OverlayMax = time.Hour, 100_000
 	o.Logf = func(format string, args ...any) {
-		if strings.Contains(fmt.Sprintf(format, args...), "built again") {
+		if strings.Contains(fmt.Sprintf(format, args...), "built again") && rebuilt.Add(1) == 1 {
 			close(done)
 		}
 	}
@@ -160,6 +162,48 @@ func TestDamagedIndexIsRebuiltByItself(t *testing.T) {
 		t.Fatalf("%d blobs are still unavailable", unknown)
 	}
 	must(t, st.Close())
+	if n := rebuilt.Load(); n != 1 {
+		t.Fatalf("the index was built again %d times", n)
+	}
+}
+
+// TestLateWordOfDamage: who met the damage before the index was built again, and says so after it, does no harm to the new one.
+func TestLateWordOfDamage(t *testing.T) {
+	for name, harm := range harms {
+		t.Run(name, func(t *testing.T) {
+			o := tiny(vfs.OS())
+			o.OverlayMax = 100_000
+			rebuilt := 0
+			o.Logf = func(format string, args ...any) {
+				if strings.Contains(fmt.Sprintf(format, args...), "built again") {
+					rebuilt++
+				}
+			}
+			st := rottenIndex(t, o, harm)
+			var met []error
+			got := make([]index.Entry, 1)
+			for n := range 1000 {
+				_, _, err := st.index.Get(testID(n))
+				met = append(met, err, st.index.GetAll([]object.BlobID{testID(n)}, got))
+			}
+			met = append(met, st.index.Scan(object.BlobID{}, func(*index.Entry) bool { return true }))
+			met = slices.DeleteFunc(met, func(err error) bool { return err == nil })
+			if len(met) < 2 {
+				t.Fatalf("no damage was met: %v", met)
+			}
+			st.indexError(met[0])
+			for range 2 {
+				must(t, st.Tidy(ctx))
+				for _, err := range met {
+					st.indexError(err)
+				}
+			}
+			if rebuilt != 1 || !exists(st.o.FS, filepath.Join(st.dir, indexName)) {
+				t.Fatalf("built again %d times; there is an index: %v", rebuilt, exists(st.o.FS, filepath.Join(st.dir, indexName)))
+			}
+			must(t, st.Close())
+		})
+	}
 }
 
 // TestTidyingGoesOnWhileTheIndexIsBuiltAgain: a segment that is removed while the segments are read takes nothing with it: what it said of

@@ -62,7 +62,8 @@ type Store struct {
 	janitor    janitor
 	scrub      scrubber
 	compaction compaction
-	indexBad   atomic.Bool // the index file is damaged
+	verdict    sync.Mutex  // held to find the index file damaged, and to put another in its place
+	indexBad   atomic.Bool // it is damaged; changed with the lock above once open
 
 	last    *cut     // of the index file, nil if there is none; guarded by the janitor's lock once open
 	cutting *cutting // one that could not be written; as last
