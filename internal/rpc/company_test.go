@@ -40,7 +40,7 @@ func (c *companions) inPeer(ctx context.Context) error {
 
 func (c *companions) eventually(what string, is func() bool) {
 	c.t.Helper()
-	require.Eventually(c.t, is, 10*time.Second, time.Millisecond, what)
+	require.Eventually(c.t, is, time.Minute, time.Millisecond, what)
 }
 
 // withCompanions runs a test for each kind of call that is shared. c.call i=0 holds the turn until the gate lets it; those that follow gather.

@@ -39,7 +39,7 @@ func NewCoordinatorClient(p *Pool, cfg CoordinatorConfig, addrs ...string) *Coor
 		cfg.AttemptMax = attemptMax
 	}
 	c := &CoordinatorClient{pool: p, cfg: cfg}
-	c.find.ask = c.StatusOf
+	c.find.ask, c.find.times = c.StatusOf, findUsually
 	c.find.set(addrs)
 	return c
 }

@@ -4,8 +4,8 @@ import (
 	"context"
 	"io"
 	"net"
-	"slices"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +65,9 @@ func (c *trio) client(t *testing.T, addrs ...string) *CoordinatorClient {
 	if addrs == nil {
 		addrs = c.addrs[:]
 	}
-	return NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway|volume|coordinator)), CoordinatorConfig{AttemptMax: time.Second}, addrs...)
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway|volume|coordinator)), CoordinatorConfig{AttemptMax: time.Minute}, addrs...)
+	client.find.times = findTimes{time.Minute, time.Minute, time.Minute, time.Minute, time.Minute} // whoever lives answers, on a busy machine too
+	return client
 }
 
 func TestTheLeaderIsFound(t *testing.T) {
@@ -116,7 +118,7 @@ func TestOfTwoLeadersTheNewerIsAsked(t *testing.T) {
 	answers <- foundStatus{"old", &coordpb.StatusReply{Ready: true, Term: 4}, nil}
 	answers <- foundStatus{"other", &coordpb.StatusReply{Term: 5}, nil}
 	answers <- foundStatus{"new", &coordpb.StatusReply{Ready: true, Term: 5}, nil}
-	leader, _, err := pick(answers, make([]string, 3), map[string]uint64{})
+	leader, _, err := findUsually.pick(answers, make([]string, 3), map[string]uint64{})
 	require.NoError(t, err)
 	require.Equal(t, "new", leader)
 }
@@ -127,20 +129,26 @@ func TestAFrozenCoordinatorDelaysLittle(t *testing.T) {
 	c.leads.Store(1)
 	frozen := listen(t)
 	defer frozen.Close()
-	var reads, proposals []time.Duration // on a busy machine one of several is quick
-	for range 3 {
-		client := c.client(t, frozen.Addr().String(), c.addrs[1], c.addrs[2])
-		client.find.hint("", frozen.Addr().String()) // it led until a moment ago
+	const attempt = time.Second
+	took := func(ask func() error) time.Duration {
 		began := time.Now()
-		_, err := client.Read(context.Background(), &metapb.Query{})
-		require.NoError(t, err)
-		reads, began = append(reads, time.Since(began)), time.Now()
-		_, err = client.Propose(context.Background(), &metapb.Command{})
-		require.NoError(t, err)
-		proposals = append(proposals, time.Since(began))
+		err := ask()
+		took := time.Since(began)
+		if took < attempt { // else the machine may have stalled for as long as that
+			require.NoError(t, err)
+		}
+		return took
 	}
-	require.Less(t, slices.Min(reads), 2*time.Second, "%v", reads)
-	require.Less(t, slices.Min(proposals), 500*time.Millisecond, "%v", proposals)
+	read, proposal := time.Hour, time.Hour
+	for i := 0; i < 20 && (read >= 2*time.Second || proposal >= 500*time.Millisecond); i++ { // on a busy machine one of several is quick
+		client := c.client(t, frozen.Addr().String(), c.addrs[1], c.addrs[2])
+		client.cfg.AttemptMax, client.find.times = attempt, findUsually
+		client.find.hint("", frozen.Addr().String()) // it led until a moment ago
+		read = min(read, took(func() error { _, err := client.Read(context.Background(), &metapb.Query{}); return err }))
+		proposal = min(proposal, took(func() error { _, err := client.Propose(context.Background(), &metapb.Command{}); return err }))
+	}
+	require.Less(t, read, 2*time.Second)
+	require.Less(t, proposal, 500*time.Millisecond)
 }
 
 // TestALostAnswerIsIndeterminate: the proposal arrived and the connection broke, or its time is over; it must not be proposed again from here.
@@ -242,27 +250,35 @@ func TestIdempotentCallsAreRepeatedOnce(t *testing.T) {
 
 // TestAPeerThatFailsIsLeftAloneAWhile and is found again when it is back.
 func TestAPeerThatFailsIsLeftAloneAWhile(t *testing.T) {
-	l := listen(t)
-	addr := l.Addr().String()
-	l.Close()
-	c, err := NewVolumeClient(newPool(t, node(t, nil, "g1", gateway)), addr, "", VolumeRef{})
+	v := newMemVolume()
+	addr := serve(t, ServerConfig{Security: node(t, nil, "v", volume)}, func(s *Server) { RegisterVolumes(s, v.local()) })
+	p := newPool(t, node(t, nil, "g1", gateway))
+	var back atomic.Bool
+	dial := p.dial
+	p.dial = func(ctx context.Context, addr string) (net.Conn, error) {
+		if !back.Load() {
+			return nil, syscall.ECONNREFUSED
+		}
+		return dial(ctx, addr)
+	}
+	c, err := NewVolumeClient(p, addr, "", VolumeRef{})
 	require.NoError(t, err)
+	now := time.Unix(0, 0)
+	c.Peer().circuit.now = func() time.Time { return now }
 	for range circuitFailures {
 		_, err := c.Stats(context.Background())
 		require.True(t, errs.Is(err, errs.Unavailable), "%v", err)
 	}
 	require.True(t, c.Peer().Open())
-	l, err = net.Listen("tcp", addr)
-	require.NoError(t, err)
-	s, err := NewServer(ServerConfig{Security: node(t, nil, "v", volume)})
-	require.NoError(t, err)
-	RegisterVolumes(s, newMemVolume().local())
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	require.Eventually(t, func() bool { _, err := c.Stats(context.Background()); return err == nil }, 5*time.Second, 10*time.Millisecond)
+	back.Store(true)
+	_, err = c.Stats(context.Background())
+	require.ErrorContains(t, err, "of late")
+	require.Eventually(t, func() bool { // gRPC connects again in its own time
+		now = now.Add(circuitMax)
+		_, err := c.Stats(context.Background())
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
 	require.False(t, c.Peer().Open())
-	require.NoError(t, s.Stop(context.Background()))
-	require.NoError(t, <-done)
 }
 
 func TestOtherCallsOfCoordinators(t *testing.T) {

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -25,7 +26,7 @@ const (
 	dataServerIdle = 90 * time.Second // longer than clients keep them
 	dataRefusedFor = 30 * time.Second // a peer that does not speak the protocol is not asked again before
 	dataBrokenFor  = time.Second
-	dataDialMax    = time.Second
+	dataDialMax    = time.Second     // then gRPC has to do
 	dataDrain      = 5 * time.Second // for calls on their way when the peer is lost
 )
 
@@ -44,6 +45,7 @@ type dataConns struct {
 	connect func(ctx context.Context) (net.Conn, error) // shakes hands, too
 	ready   func() bool                                 // gRPC has a connection
 	await   func()                                      // returns when it has none any more
+	dialMax time.Duration                               // 0: dataDialMax
 
 	watches sync.WaitGroup
 
@@ -85,7 +87,7 @@ func (d *dataConns) get(ctx context.Context) (*dataConn, bool) {
 	age := d.age
 	d.mu.Unlock()
 
-	mctx, cancel := context.WithTimeout(ctx, dataDialMax)
+	mctx, cancel := context.WithTimeout(ctx, cmp.Or(d.dialMax, dataDialMax))
 	conn, err := d.connect(mctx)
 	cancel()
 	d.mu.Lock()

@@ -34,6 +34,7 @@ func dataOf(c *VolumeClient) (all, free int) {
 // reach has gRPC connect, without which there are no data connections.
 func reach(t *testing.T, c *VolumeClient) {
 	t.Helper()
+	c.peer.data.dialMax = time.Minute
 	_, err := c.Stats(context.Background())
 	require.NoError(t, err)
 }
@@ -112,7 +113,7 @@ func TestAPeerThatWasStartedAnew(t *testing.T) {
 	stop := begin(l)
 	c, err := NewVolumeClient(newPool(t, node(t, nil, "g1", gateway)), addr, "", VolumeRef{})
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	data := [][]byte{randomBytes(FrameMax)}
 	reach(t, c)
@@ -128,7 +129,7 @@ func TestAPeerThatWasStartedAnew(t *testing.T) {
 	require.Eventually(t, func() bool { // gRPC connects again in its own time
 		_, err = c.Stats(ctx)
 		return err == nil
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	for i := range 3 {
 		_, err = c.Prepare(ctx, blobID(byte(i)), object.Epochs{}, data)
 		require.NoError(t, err)
@@ -141,7 +142,7 @@ func rawData(t *testing.T, cfg *secure.Config, addr string) (net.Conn, error) {
 	c, err := newPool(t, cfg).connectData(context.Background(), addr, secure.Expect{})
 	if err == nil {
 		t.Cleanup(func() { c.Close() })
-		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(time.Minute))
 	}
 	return c, err
 }
@@ -164,7 +165,7 @@ func TestDataConnectionsAreGuarded(t *testing.T) {
 		conn, err := net.Dial("tcp", g.addr)
 		require.NoError(t, err)
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
 		var out net.Conn = conn
 		if ca != nil {
 			out, err = rawTLS(t, ca, conn)
@@ -198,7 +199,7 @@ func TestBrokenDataIsRefused(t *testing.T) {
 	data := randomBytes(1000)
 	good := func() []byte {
 		b := make([]byte, dataRequestLen+pieceHeaderLen)
-		q := dataRequest{what: dataPrepare, millis: 5000, length: 1000, id: blobID(1)}
+		q := dataRequest{what: dataPrepare, millis: 60_000, length: 1000, id: blobID(1)}
 		q.put(b)
 		pieceHeader{1000, checksum(data)}.put(b[dataRequestLen:])
 		return append(b, data...)

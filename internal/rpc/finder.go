@@ -10,21 +10,27 @@ import (
 	"minikv/proto/coordpb"
 )
 
-// Times of looking for the leader.
-const (
-	findMax   = time.Second            // of one round of questions
-	findGrace = 20 * time.Millisecond  // for the others, once one says that it leads: an old leader may not know yet
-	findLate  = 250 * time.Millisecond // for the others, once one has answered at all: a frozen one must not delay the rest
-	findAside = 500 * time.Millisecond // a leader that takes longer to answer may have been replaced: the others are asked meanwhile,
-	findAgain = 200 * time.Millisecond // and again after so long
-)
+// findTimes are those of looking for the leader.
+type findTimes struct {
+	max   time.Duration // of one round of questions
+	grace time.Duration // for the others, once one says that it leads: an old leader may not know yet
+	late  time.Duration // for the others, once one has answered at all: a frozen one must not delay the rest
+	aside time.Duration // a leader that takes longer to answer may have been replaced: the others are asked meanwhile,
+	again time.Duration // and again after so long
+}
+
+var findUsually = findTimes{
+	max: time.Second, grace: 20 * time.Millisecond, late: 250 * time.Millisecond,
+	aside: 500 * time.Millisecond, again: 200 * time.Millisecond,
+}
 
 // findAddrsMax bounds the coordinators that are asked at once.
 const findAddrsMax = 32
 
 // finder knows which coordinator leads, as far as anyone here has heard. All who wait for an answer share one round of questions.
 type finder struct {
-	ask func(ctx context.Context, addr string) (*coordpb.StatusReply, error)
+	ask   func(ctx context.Context, addr string) (*coordpb.StatusReply, error)
+	times findTimes
 
 	mu      sync.Mutex // guards what follows
 	seeds   []string   // as configured; always asked
@@ -100,7 +106,7 @@ func (r *findRound) wait(ctx context.Context) (string, error) {
 // one does, the attempt ends. Cancel it when the call has ended.
 func (f *finder) attempt(ctx context.Context, addr string, most time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, most)
-	aside := time.AfterFunc(findAside, func() {
+	aside := time.AfterFunc(f.times.aside, func() {
 		if f.replaced(ctx, addr) {
 			cancel()
 		}
@@ -110,7 +116,7 @@ func (f *finder) attempt(ctx context.Context, addr string, most time.Duration) (
 
 // replaced asks until another coordinator than addr leads, or ctx ends.
 func (f *finder) replaced(ctx context.Context, addr string) bool {
-	t := time.NewTicker(findAgain)
+	t := time.NewTicker(f.times.again)
 	defer t.Stop()
 	for {
 		f.mu.Lock()
@@ -179,7 +185,7 @@ type foundStatus struct {
 
 // look asks all coordinators at once. Of several that say they lead, the one of the highest term is right.
 func (f *finder) look(r *findRound, addrs []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), findMax)
+	ctx, cancel := context.WithTimeout(context.Background(), f.times.max)
 	answers := make(chan foundStatus, len(addrs))
 	var wg sync.WaitGroup
 	for _, a := range addrs {
@@ -190,7 +196,7 @@ func (f *finder) look(r *findRound, addrs []string) {
 	}
 	var members []string
 	r.ready = map[string]uint64{}
-	r.leader, members, r.err = pick(answers, addrs, r.ready)
+	r.leader, members, r.err = f.times.pick(answers, addrs, r.ready)
 	cancel()
 	f.mu.Lock()
 	f.round = nil
@@ -218,7 +224,7 @@ func (f *finder) learn(members []string) {
 
 // pick gives the leader's address and those of the members that it names. When none of those that were asked leads, the one that
 // knows best says who does: we may have been told of followers only. The terms of those who lead go into ready.
-func pick(answers <-chan foundStatus, asked []string, ready map[string]uint64) (leader string, members []string, err error) {
+func (t findTimes) pick(answers <-chan foundStatus, asked []string, ready map[string]uint64) (leader string, members []string, err error) {
 	const op = "rpc.leader"
 	var best, follower foundStatus
 	var cause error
@@ -237,7 +243,7 @@ wait:
 			}
 			if a.s.Ready && (best.s == nil || a.s.Term > best.s.Term) {
 				if best.s == nil {
-					late = time.After(findGrace)
+					late = time.After(t.grace)
 				}
 				best = a
 			}
@@ -245,7 +251,7 @@ wait:
 				follower = a
 			}
 			if !heard && late == nil {
-				late = time.After(findLate)
+				late = time.After(t.late)
 			}
 			heard = true
 		case <-late:

@@ -22,11 +22,11 @@ type proposers struct {
 	gate chan struct{}
 	fail atomic.Pointer[func(sequence uint64) error]
 	some atomic.Int64 // calls of ProposeSome
-	hang atomic.Bool  // commands that come behind the first wait for the end of their context
+	hang atomic.Bool  // commands that come behind the first break the connection and wait for the end of their context
 }
 
 func newProposers(t *testing.T) *proposers {
-	p := &proposers{t: t, m: &memCoordinator{}, gate: make(chan struct{})}
+	p, conns := &proposers{t: t, m: &memCoordinator{}, gate: make(chan struct{})}, &cutter{}
 	p.m.propose = func(ctx context.Context, c *metapb.Command) (*metapb.Result, error) {
 		select {
 		case <-p.gate:
@@ -34,6 +34,7 @@ func newProposers(t *testing.T) *proposers {
 			return nil, errs.WrapKind("test", errs.IndeterminateResult, ctx.Err())
 		}
 		if p.hang.Load() && c.Sequence > turnsMax {
+			conns.cut()
 			<-ctx.Done()
 			return nil, errs.WrapKind("test", errs.IndeterminateResult, ctx.Err())
 		}
@@ -46,12 +47,13 @@ func newProposers(t *testing.T) *proposers {
 	}
 	addr := serve(t, ServerConfig{Security: node(t, nil, "c1", coordinator)}, func(s *Server) { RegisterCoordinator(s, p.m.local()) })
 	pool := newPool(t, node(t, nil, "g1", gateway))
+	conns.wrap(pool)
 	pool.Observe = func(_, method string, _ time.Duration, _ error) {
 		if method == methodPropSome {
 			p.some.Add(1)
 		}
 	}
-	p.c = NewCoordinatorClient(pool, CoordinatorConfig{AttemptMax: 20 * time.Second}, addr)
+	p.c = NewCoordinatorClient(pool, CoordinatorConfig{AttemptMax: time.Minute}, addr)
 	return p
 }
 
@@ -72,7 +74,7 @@ func (p *proposers) shared() map[uint64]error {
 	for i := range uint64(turnsMax) {
 		wg.Go(func() { propose(i + 1) })
 	}
-	require.Eventually(p.t, func() bool { return p.m.proposed.Load() == turnsMax }, 10*time.Second, time.Millisecond)
+	require.Eventually(p.t, func() bool { return p.m.proposed.Load() == turnsMax }, time.Minute, time.Millisecond)
 	for i := uint64(turnsMax); i < 30; i++ {
 		wg.Go(func() { propose(i + 1) })
 	}
@@ -80,7 +82,7 @@ func (p *proposers) shared() map[uint64]error {
 		p.c.proposals.mu.Lock()
 		defer p.c.proposals.mu.Unlock()
 		return len(p.c.proposals.queue) == 30-turnsMax
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	close(p.gate)
 	wg.Wait()
 	require.Zero(p.t, p.c.proposals.calls)
@@ -145,7 +147,7 @@ func TestWhoLeadsASharedProposalGoesAway(t *testing.T) {
 			p.c.proposals.mu.Lock()
 			defer p.c.proposals.mu.Unlock()
 			return len(p.c.proposals.queue) == n
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 	}
 	first := make(chan struct{})
 	wg.Go(func() { defer close(first); ask(context.Background(), 1) })
@@ -177,7 +179,6 @@ func TestWhoLeadsASharedProposalGoesAway(t *testing.T) {
 // TestASharedProposalInDoubt: the answer of a call is lost, so no one may hear that it surely was not proposed.
 func TestASharedProposalInDoubt(t *testing.T) {
 	p := newProposers(t)
-	p.c.cfg.AttemptMax = 500 * time.Millisecond
 	p.hang.Store(true)
 	doubtful := 0
 	for i, err := range p.shared() {
@@ -221,7 +222,7 @@ func TestABrokenCallMayHaveRun(t *testing.T) {
 		}
 		return c, err
 	}
-	c := NewCoordinatorClient(pool, CoordinatorConfig{AttemptMax: 20 * time.Second}, addr)
+	c := NewCoordinatorClient(pool, CoordinatorConfig{AttemptMax: time.Minute}, addr)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		<-entered

@@ -54,7 +54,7 @@ func (p *smallPair) waiting(n int) {
 		p.c.small.mu.Lock()
 		defer p.c.small.mu.Unlock()
 		return len(p.c.small.queue) == n
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // start prepares blobs number from to to-1 beside each other; end waits for all.
@@ -78,7 +78,7 @@ func TestSmallBlobsShareCalls(t *testing.T) {
 		}
 	}
 	first := p.start(0, turnsMax, good)
-	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, time.Minute, time.Millisecond)
 	rest := p.start(turnsMax, 40, good)
 	p.waiting(40 - turnsMax)
 	close(p.gate)
@@ -106,7 +106,7 @@ func TestASharedCallThatFails(t *testing.T) {
 		got[i] = err
 	}
 	first := p.start(0, turnsMax, note)
-	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, time.Minute, time.Millisecond)
 	rest := p.start(turnsMax, 20, note)
 	p.waiting(20 - turnsMax)
 	p.v.mu.Lock()
@@ -134,7 +134,7 @@ func TestWaitingForASharedCallEnds(t *testing.T) {
 		}
 	}
 	first := p.start(0, turnsMax, good)
-	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.v.calls.Load() == turnsMax }, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() {
@@ -175,7 +175,7 @@ func TestSharedCallsUnderCancellation(t *testing.T) {
 		p.c.small.mu.Lock()
 		defer p.c.small.mu.Unlock()
 		return p.c.small.calls == 0 && len(p.c.small.queue) == 0
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func FuzzFrames(f *testing.F) {

@@ -60,7 +60,7 @@ func newTransport(t *testing.T, s *secure.Config, incarnation raft.ServerID) *Tr
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	tr, err := New(l, Config{Security: s, Incarnation: incarnation, Timeout: 2 * time.Second})
+	tr, err := New(l, Config{Security: s, Incarnation: incarnation, Timeout: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tr.Close()) })
 	return tr
@@ -159,17 +159,21 @@ func TestHeartbeatsGoThroughTheMainLoop(t *testing.T) {
 
 // TestASilentConnectionDelaysNoOne: handshakes run beside each other.
 func TestASilentConnectionDelaysNoOne(t *testing.T) {
-	a := newTransport(t, security(t, nil, "c1", coordinators, secret), "a")
 	b := newTransport(t, security(t, nil, "c2", coordinators, secret), "b")
 	answer(t, b)
-	for range handshakesMax / 2 {
-		conn, err := net.Dial("tcp", string(b.LocalAddr()))
-		require.NoError(t, err)
-		defer conn.Close()
+	took := time.Hour
+	for i := 0; i < 5 && took >= handshakeMax-time.Second; i++ { // on a busy machine one of several is quick
+		for range handshakesMax / 2 {
+			conn, err := net.Dial("tcp", string(b.LocalAddr()))
+			require.NoError(t, err)
+			defer conn.Close()
+		}
+		a := newTransport(t, security(t, nil, "c1", coordinators, secret), "a")
+		began := time.Now()
+		require.NoError(t, a.AppendEntries("b", b.LocalAddr(), &raft.AppendEntriesRequest{}, &raft.AppendEntriesResponse{}))
+		took = time.Since(began)
 	}
-	began := time.Now()
-	require.NoError(t, a.AppendEntries("b", b.LocalAddr(), &raft.AppendEntriesRequest{}, &raft.AppendEntriesResponse{}))
-	require.Less(t, time.Since(began), handshakeMax-time.Second, "as if after one that is silent")
+	require.Less(t, took, handshakeMax-time.Second, "as if after one that is silent")
 }
 
 func TestPlaintextOffLoopbackIsRefused(t *testing.T) {
@@ -228,11 +232,11 @@ func TestThreeNodesElectAndReplicate(t *testing.T) {
 				}
 			}
 			return l != nil
-		}, 10*time.Second, 10*time.Millisecond)
+		}, time.Minute, 10*time.Millisecond)
 		return l
 	}
 	apply := func() { // on a busy machine the lead may be lost, and what was lost with it may be applied or not
-		for end := time.Now().Add(20 * time.Second); leader().r.Apply([]byte("x"), time.Second).Error() != nil; {
+		for end := time.Now().Add(time.Minute); leader().r.Apply([]byte("x"), time.Second).Error() != nil; {
 			require.True(t, time.Now().Before(end), "nothing is applied")
 		}
 	}
@@ -240,7 +244,7 @@ func TestThreeNodesElectAndReplicate(t *testing.T) {
 		apply()
 	}
 	for _, m := range members {
-		require.Eventually(t, func() bool { return m.fsm.count() >= 20 && m.fsm.count() == members[0].fsm.count() }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return m.fsm.count() >= 20 && m.fsm.count() == members[0].fsm.count() }, time.Minute, 5*time.Millisecond)
 	}
 	l := leader()
 	require.NoError(t, l.r.Shutdown().Error())

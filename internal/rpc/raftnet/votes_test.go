@@ -22,7 +22,7 @@ func TestVotesOfARestartedCoordinator(t *testing.T) {
 		require.NoError(t, err)
 		addr := raft.ServerAddress(l.Addr().String())
 		start := func() *Transport {
-			b, err := New(l, Config{Security: sec, Incarnation: "b", Timeout: 2 * time.Second})
+			b, err := New(l, Config{Security: sec, Incarnation: "b", Timeout: time.Minute})
 			require.NoError(t, err)
 			return b
 		}
@@ -67,7 +67,7 @@ func fillPool(t *testing.T, from, to *Transport, addr raft.ServerAddress) {
 		select {
 		case r := <-to.Consumer():
 			all = append(all, r)
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("a request did not come")
 		}
 	}

@@ -94,7 +94,7 @@ func tcpPair(t *testing.T) (server, client net.Conn) {
 func shake(t *testing.T, server, client *Config, p Protocol, a Accept, e Expect) (s, c end) {
 	t.Helper()
 	sc, cc := tcpPair(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	done := make(chan end)
 	go func() {
@@ -406,7 +406,7 @@ func TestARelayIsNotBelieved(t *testing.T) {
 	server, client, middle := ca.node(t, "s", certs.AllRoles), ca.node(t, "c", certs.AllRoles), ca.node(t, "m", certs.AllRoles)
 	toServer, fromMiddle := tcpPair(t)
 	toMiddle, fromClient := tcpPair(t)
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	var peers [2]certs.Identity
