@@ -20,6 +20,9 @@ const (
 	walSegmentBytes = 16 << 20
 	// appendHangMax ends the process when an append hangs, so that a stalled disk loses leadership.
 	appendHangMax = 5 * time.Second
+	// appendHangMaxSingle is for a single voter, who has nobody to lose the lead to: a disk that is busy with gigabytes of another's may
+	// take long, and its clients would rather wait.
+	appendHangMaxSingle = time.Minute
 )
 
 // logStore is Raft's log and stable store: raft-wal on our file system, a cache in front of it, and no failure that goes unseen.

@@ -45,7 +45,7 @@ type Options struct {
 	SnapshotEveryBytes uint64           // of log; 0: 64 MiB
 	SegmentBytes       int              // of the log's files; 0: 16 MiB
 	LogCacheBytes      int              // 0: 32 MiB
-	AppendHangMax      time.Duration    // 0: 5 s
+	AppendHangMax      time.Duration    // 0: 5 s, for a single voter 1 min
 	ElectionTimeout    time.Duration    // 0: 1 s, for a single voter 50 ms
 }
 
@@ -61,6 +61,7 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Transport == nil {
 		setDefault(&o.ElectionTimeout, electionTimeoutSingle)
+		setDefault(&o.AppendHangMax, appendHangMaxSingle)
 	}
 	setDefault(&o.ElectionTimeout, electionTimeout)
 	setDefault(&o.SnapshotEveryBytes, snapshotEveryBytes)
