@@ -66,7 +66,7 @@ func wantFirst(t *testing.T, node *harness.Node, bucket string, n int64) {
 // backedUp makes a backup while writes go on, and says how many of them were acknowledged before it began.
 func backedUp(t *testing.T, n *harness.Node, w *writing) (file string, before int64) {
 	t.Helper()
-	harness.Eventually(t, 20*time.Second, "some writes", func() error {
+	harness.Eventually(t, 2*time.Minute, "some writes", func() error {
 		if w.done.Load() < 30 {
 			return fmt.Errorf("%d", w.done.Load())
 		}
@@ -78,7 +78,7 @@ func backedUp(t *testing.T, n *harness.Node, w *writing) (file string, before in
 	require.Zero(t, r.Code, r.Err)
 	require.Contains(t, r.Out, "objects in")
 	after := w.done.Load()
-	harness.Eventually(t, 20*time.Second, "writes after it", func() error {
+	harness.Eventually(t, 2*time.Minute, "writes after it", func() error {
 		if w.done.Load() < after+5 {
 			return fmt.Errorf("%d", w.done.Load())
 		}
@@ -128,9 +128,14 @@ func TestBackup(t *testing.T) {
 	again.Restart()
 	wantFirst(t, again, bucket, before)
 	require.Equal(t, "v", string(get(t, again.AWS(), bucket, "new")))
-	st, _ := statusOf(t, again)
-	require.Equal(t, ops.Healthy, st.Health, "%+v", st.Reasons)
-	require.Greater(t, st.Epoch, uint64(1<<16))
+	harness.Eventually(t, time.Minute, "a healthy store", func() error {
+		st, _ := statusOf(t, again)
+		if st.Health != ops.Healthy {
+			return fmt.Errorf("%v", st.Reasons)
+		}
+		require.Greater(t, st.Epoch, uint64(1<<16))
+		return nil
+	})
 }
 
 // TestBackupOfACluster: all coordinators are lost; one comes back from the backup, the others join it, the volumes are kept.

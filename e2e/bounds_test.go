@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
@@ -39,7 +40,7 @@ func memoryCgroup(t *testing.T, limit int64) string {
 		}
 		if os.WriteFile(filepath.Join(dir, c.file), []byte(strconv.FormatInt(limit, 10)), 0o644) == nil {
 			t.Cleanup(func() {
-				harness.Eventually(t, 10*time.Second, "remove the cgroup", func() error { return os.Remove(dir) })
+				harness.Eventually(t, time.Minute, "remove the cgroup", func() error { return os.Remove(dir) })
 			})
 			return dir
 		}
@@ -89,7 +90,11 @@ func TestMemoryOf64Uploads(t *testing.T) {
 	answers := make(chan answer, uploads)
 	for i := range uploads {
 		go func() {
-			_, err := n.AWS().PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprintf("u/%02d", i)),
+			// Where the disk is slow, an upload may be told SlowDown after a long wait for memory: clients try again then.
+			c := n.AWS(func(o *s3.Options) {
+				o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts = 5 })
+			})
+			_, err := c.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprintf("u/%02d", i)),
 				ContentLength: aws.Int64(size), Body: &repeatReader{block: block, n: size}})
 			answers <- answer{i, err}
 		}()
@@ -157,7 +162,7 @@ func mountSmall(t *testing.T, bytes int64) string {
 		t.Skipf("mounting needs root and loop devices: %v %s", err, out)
 	}
 	t.Cleanup(func() {
-		harness.Eventually(t, 10*time.Second, "unmount", func() error { return syscall.Unmount(mnt, 0) })
+		harness.Eventually(t, time.Minute, "unmount", func() error { return syscall.Unmount(mnt, 0) })
 	})
 	return mnt
 }
@@ -251,7 +256,7 @@ func TestOrphansAreCollected(t *testing.T) {
 	if _, err = pw.Write(noise(2, 20<<20)); err != nil {
 		t.Fatalf("the upload ended early: %v", <-done)
 	}
-	harness.Eventually(t, 20*time.Second, "the aborted upload has prepared blobs", func() error {
+	harness.Eventually(t, time.Minute, "the aborted upload has prepared blobs", func() error {
 		if liveBytes(t, n) <= before {
 			return fmt.Errorf("%d live bytes, as before", before)
 		}
@@ -262,7 +267,7 @@ func TestOrphansAreCollected(t *testing.T) {
 	_ = pw.CloseWithError(io.ErrClosedPipe)
 	require.Error(t, <-done)
 	n.Run()
-	harness.Eventually(t, 60*time.Second, "the orphans are gone", func() error {
+	harness.Eventually(t, 2*time.Minute, "the orphans are gone", func() error {
 		if got := liveBytes(t, n); got > before {
 			return fmt.Errorf("%d live bytes, %d before", got, before)
 		}
@@ -281,7 +286,7 @@ func TestOrphansAreCollected(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.DeleteObjects(t.Context(), &s3.DeleteObjectsInput{Bucket: &bucket, Delete: &types.Delete{Objects: []types.ObjectIdentifier{{Key: aws.String("kept")}}}})
 	require.NoError(t, err)
-	harness.Eventually(t, 60*time.Second, "deleted bytes are gone", func() error {
+	harness.Eventually(t, 2*time.Minute, "deleted bytes are gone", func() error {
 		if got := liveBytes(t, n); got != 0 {
 			return fmt.Errorf("%d live bytes", got)
 		}

@@ -58,7 +58,7 @@ func startInprocOver(t *testing.T, instead objects.Volume) *inproc {
 		KV:           kv.Options{CacheBytes: 1 << 20, MemTableBytes: 256 << 10},
 	}
 	cfg.Raft.SegmentBytes = 1 << 20
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	coord, err := coordinator.Open(ctx, cfg)
 	require.NoError(t, err)
@@ -84,7 +84,7 @@ func startInprocOver(t *testing.T, instead objects.Volume) *inproc {
 	done := make(chan error, 1)
 	go func() { done <- p.gateway.Serve(l) }()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		_ = p.gateway.Shutdown(ctx)
 		require.ErrorIs(t, <-done, http.ErrServerClosed)

@@ -170,7 +170,7 @@ func recordCuts(t *testing.T) []*powercut {
 			close(full)
 		}
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	r, err := openRig(ctx, inject)
 	require.NoError(t, err)
@@ -231,7 +231,7 @@ func cutValue(key object.Key, n uint64) []byte {
 }
 
 func (c *powercut) check(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	r, err := openRig(ctx, c.fs)
 	if err != nil {

@@ -91,7 +91,7 @@ func (p *inproc) refusedBeforeBody(status int, code, method, target string, leng
 	c, err := net.Dial("tcp", req.URL.Host)
 	require.NoError(p.t, err)
 	defer func() { _ = c.Close() }()
-	require.NoError(p.t, c.SetDeadline(time.Now().Add(20*time.Second)))
+	require.NoError(p.t, c.SetDeadline(time.Now().Add(2*time.Minute)))
 	_, err = c.Write(head)
 	require.NoError(p.t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(c), req)

@@ -19,7 +19,7 @@ import (
 // serveFails runs `minikv serve` and gives what it said; it must end by itself with a status other than 0.
 func serveFails(t *testing.T, env []string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, harness.Binary(t), append([]string{"serve"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
@@ -83,7 +83,7 @@ func TestServeRefusesANewerFormat(t *testing.T) {
 func TestServeMakesCredentialsOnce(t *testing.T) {
 	env := map[string]string{"MINIKV_ROOT_USER": "", "MINIKV_ROOT_PASSWORD": ""}
 	n := harness.Start(t, harness.Options{Env: env})
-	harness.Eventually(t, 10*time.Second, "credentials are shown", func() error {
+	harness.Eventually(t, time.Minute, "credentials are shown", func() error {
 		if !strings.Contains(n.Log(), "aws configure") {
 			return errors.New("not yet")
 		}

@@ -43,7 +43,7 @@ func TestTLSReload(t *testing.T) {
 	next := n.ChangeCertificate(t)
 	require.NotEqual(t, first.Raw, next.Raw)
 	for _, url := range []string{n.S3, n.REST} {
-		harness.Eventually(t, 20*time.Second, "the new certificate on "+url, func() error {
+		harness.Eventually(t, time.Minute, "the new certificate on "+url, func() error {
 			if got := leafOf(t, url); !got.Equal(next) {
 				return fmt.Errorf("still the old one")
 			}
@@ -52,7 +52,7 @@ func TestTLSReload(t *testing.T) {
 	}
 	ask()
 	require.NoError(t, os.WriteFile(n.CertFile(), []byte("broken"), 0o600))
-	harness.Eventually(t, 20*time.Second, "the log tells of the broken certificate", func() error {
+	harness.Eventually(t, time.Minute, "the log tells of the broken certificate", func() error {
 		if got := leafOf(t, n.S3); !got.Equal(next) {
 			return fmt.Errorf("another certificate")
 		}

@@ -23,7 +23,7 @@ import (
 const (
 	RootUser     = "rootkey"
 	RootPassword = "root-secret-key-0123456789"
-	readyWithin  = 30 * time.Second
+	readyWithin  = 2 * time.Minute
 )
 
 // Options of a node.
@@ -156,12 +156,8 @@ func (n *Node) WaitReady() {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if resp, err := client.Get(n.REST + "/health/ready"); err == nil {
-			_, _ = io.Copy(io.Discard, resp.Body)
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
+		if ready(ctx, client, n.REST) {
+			return
 		}
 		select {
 		case <-n.done:
@@ -171,6 +167,20 @@ func (n *Node) WaitReady() {
 		case <-tick.C:
 		}
 	}
+}
+
+func ready(ctx context.Context, client *http.Client, rest string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, rest+"/health/ready", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = resp.Body.Close() }()
+	_, _ = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode == http.StatusOK
 }
 
 // Kill ends the process with SIGKILL and waits for its end.
