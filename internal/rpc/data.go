@@ -34,11 +34,12 @@ import (
 //	88  u32  zero
 //	92  u32  CRC32C of bytes 0 to 91
 //
-// Bytes travel in pieces of at most 256 KiB: u32 length, u32 CRC32C, bytes. Those of a prepare end where its length is reached,
-// those of a read with a piece of length 0. Pieces end at multiples of 256 KiB in the blob. An answer:
+// Bytes travel in pieces of at most 256 KiB: u32 length, u32 sum, bytes. Those of a prepare end where its length is reached,
+// those of a read with a piece of length 0, failed or not. Pieces end at multiples of 256 KiB in the blob. The sum is the CRC32C of
+// 16B blob id, u64 offset in the blob, u32 length, bytes, so that no piece passes for another, wherever it comes from. An answer:
 //
 //	 0  u32  length of the failure; 0: none
-//	 4  u32  CRC32C of the failure
+//	 4  u32  CRC32C of the rest, the length and the failure included
 //	 8  u8   1: durable (prepare)
 //	 9  3B   zero
 //	12  the failure: a google.rpc.Status
@@ -67,13 +68,10 @@ type dataRequest struct {
 	offset uint64
 }
 
-// method is the one whose rules hold.
-func (q *dataRequest) method() string {
-	if q.what == dataPrepare {
-		return methodPrepare
-	}
-	return methodReadAt
-}
+// dataMethods are all requests that there are, and the methods whose rules hold for them.
+var dataMethods = map[byte]string{dataPrepare: methodPrepare, dataRead: methodReadAt}
+
+func (q *dataRequest) method() string { return dataMethods[q.what] }
 
 // put writes the request to b, which has dataRequestLen bytes. The incarnation has at most incarnationLen.
 func (q *dataRequest) put(b []byte) {
@@ -102,7 +100,7 @@ func parseDataRequest(b []byte) (dataRequest, error) {
 	if checksum(b[:92]) != le.Uint32(b[92:]) {
 		return dataRequest{}, errs.E(op, errs.Corrupt, "the checksum of a request is wrong")
 	}
-	if b[0] != dataVersion || b[1] != dataPrepare && b[1] != dataRead || le.Uint16(b[2:]) != 0 || le.Uint32(b[88:]) != 0 {
+	if _, known := dataMethods[b[1]]; !known || b[0] != dataVersion || le.Uint16(b[2:]) != 0 || le.Uint32(b[88:]) != 0 {
 		return dataRequest{}, errs.E(op, errs.Unsupported, "request version %d, type %d", b[0], b[1])
 	}
 	incarnation := b[56 : 56+incarnationLen]
@@ -119,8 +117,22 @@ func parseDataRequest(b []byte) (dataRequest, error) {
 	return q, nil
 }
 
-// pieceHeader is a piece's length and checksum.
+// pieceHeader is a piece's length and sum.
 type pieceHeader struct{ length, crc uint32 }
+
+// headerOf is that of the bytes at an offset of a blob.
+func headerOf(id object.BlobID, off uint64, b []byte) pieceHeader {
+	return pieceHeader{uint32(len(b)), updateCRC(seedOf(id, off, len(b)), b)}
+}
+
+// seedOf is the sum of what comes before a piece's n bytes.
+func seedOf(id object.BlobID, off uint64, n int) uint32 {
+	var b [28]byte
+	copy(b[:], id[:])
+	binary.LittleEndian.PutUint64(b[16:], off)
+	binary.LittleEndian.PutUint32(b[24:], uint32(n))
+	return checksum(b[:])
+}
 
 func (h pieceHeader) put(b []byte) {
 	binary.LittleEndian.PutUint32(b, h.length)
@@ -131,9 +143,9 @@ func parsePieceHeader(b []byte) pieceHeader {
 	return pieceHeader{binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:])}
 }
 
-// check says whether the bytes came as they left.
-func (h pieceHeader) check(id object.BlobID, b []byte) error {
-	if checksum(b) != h.crc {
+// check says whether the bytes came as they left, and are those at the offset of the blob.
+func (h pieceHeader) check(id object.BlobID, off uint64, b []byte) error {
+	if headerOf(id, off, b) != h {
 		return errs.E("rpc.data", errs.Corrupt, "bytes of blob %s changed on the way", id)
 	}
 	return nil
@@ -152,14 +164,18 @@ func appendAnswer(dst []byte, durable bool, err error) []byte {
 			failure, _ = proto.Marshal(&status.Status{Code: int32(s.Code()), Message: clip(s.Message())})
 		}
 	}
-	le := binary.LittleEndian
-	dst = le.AppendUint32(dst, uint32(len(failure)))
-	dst = le.AppendUint32(dst, checksum(failure))
-	d := byte(0)
+	var h [dataAnswerLen]byte
+	binary.LittleEndian.PutUint32(h[:], uint32(len(failure)))
 	if durable {
-		d = 1
+		h[8] = 1
 	}
-	return append(append(dst, d, 0, 0, 0), failure...)
+	binary.LittleEndian.PutUint32(h[4:], answerSum(&h, failure))
+	return append(append(dst, h[:]...), failure...)
+}
+
+// answerSum is the CRC32C of an answer without that of itself.
+func answerSum(h *[dataAnswerLen]byte, failure []byte) uint32 {
+	return updateCRC(updateCRC(checksum(h[:4]), h[8:]), failure)
 }
 
 // readAnswer reads an answer. err is the failure, as gRPC would have given it, or why there is no answer.
@@ -173,16 +189,19 @@ func readAnswer(c net.Conn, scratch *[dataAnswerLen]byte) (durable bool, err err
 	if n > failureMax || scratch[8] > 1 || scratch[9]|scratch[10]|scratch[11] != 0 {
 		return false, errs.E(op, errs.Invalid, "an answer that is none")
 	}
-	if n == 0 {
-		return scratch[8] == 1, nil
-	}
 	b := make([]byte, n)
 	if _, err := io.ReadFull(c, b); err != nil {
 		return false, brokenConn(err)
 	}
-	var s status.Status
-	if checksum(b) != crc || proto.Unmarshal(b, &s) != nil || s.Code == 0 {
+	if answerSum(scratch, b) != crc {
 		return false, errs.E(op, errs.Corrupt, "an answer changed on the way")
+	}
+	if n == 0 {
+		return scratch[8] == 1, nil
+	}
+	var s status.Status
+	if proto.Unmarshal(b, &s) != nil || s.Code == 0 {
+		return false, errs.E(op, errs.Corrupt, "an answer that is none")
 	}
 	return false, grpcstatus.FromProto(&s).Err()
 }

@@ -47,7 +47,7 @@ func (k *dataCall) end(err error) (remote, error) {
 		_ = k.d.SetDeadline(time.Time{})
 		k.p.data.put(k.d)
 	} else {
-		stale = k.d.used && live && r.kind == errs.Unavailable
+		stale = live && r.kind == errs.Unavailable // gRPC is asked next, and tells whether the peer lives
 		k.p.data.lose(k.d, stale)
 	}
 	k.done(r, out, stale)
@@ -65,11 +65,11 @@ func (c *VolumeClient) prepareData(ctx context.Context, h frameHeader, data [][]
 	q.put(b[:])
 	head := b[:]
 	in := pieces{data: data}
-	for left := int(h.total); left > 0 && err == nil; head = b[:pieceHeaderLen] {
-		n := min(left, pieceMax)
-		left -= n
+	for off, total := 0, int(h.total); off < total && err == nil; head = b[:pieceHeaderLen] {
+		n := min(total-off, pieceMax)
 		out := net.Buffers(append(make([][]byte, 0, 8), head))
-		out, crc := in.lend(out, n)
+		out, crc := in.lend(out, n, seedOf(h.id, uint64(off), n))
+		off += n
 		pieceHeader{uint32(n), crc}.put(head[len(head)-pieceHeaderLen:])
 		if err = k.d.write(out, len(head)+n); err != nil {
 			err = brokenConn(err)
@@ -83,9 +83,8 @@ func (c *VolumeClient) prepareData(ctx context.Context, h frameHeader, data [][]
 	return durable && err == nil, r, err, true
 }
 
-// lend appends the next n bytes to out, as they lie in the memory of the caller, and gives the CRC32C of them.
-func (p *pieces) lend(out net.Buffers, n int) (net.Buffers, uint32) {
-	crc := uint32(0)
+// lend appends the next n bytes to out, as they lie in the memory of the caller, and gives the CRC32C of what crc is of and them.
+func (p *pieces) lend(out net.Buffers, n int, crc uint32) (net.Buffers, uint32) {
 	for n > 0 {
 		from := p.data[0][p.off:]
 		if len(from) > n {
@@ -131,15 +130,8 @@ func (c *VolumeClient) readData(ctx context.Context, id object.BlobID, dst []byt
 	if _, err = k.d.Write(b[:]); err != nil {
 		err = brokenConn(err)
 	}
-	for more := true; more && err == nil; {
-		var n int
-		n, err = k.piece(id, dst[got:])
-		got += n
-		more = n > 0
-	}
 	if err == nil {
-		var scratch [dataAnswerLen]byte
-		_, err = readAnswer(k.d, &scratch)
+		got, err = k.receive(id, uint64(off), dst)
 	}
 	if r, err = k.end(err); err != nil {
 		return 0, r, err, true
@@ -147,8 +139,24 @@ func (c *VolumeClient) readData(ctx context.Context, id object.BlobID, dst []byt
 	return got, r, nil, true
 }
 
+// receive takes the answer to a read, and gives how many bytes it has.
+func (k *dataCall) receive(id object.BlobID, off uint64, dst []byte) (int, error) {
+	for got := 0; ; {
+		n, err := k.piece(id, off+uint64(got), dst[got:])
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			var scratch [dataAnswerLen]byte
+			_, err = readAnswer(k.d, &scratch)
+			return got, err
+		}
+		got += n
+	}
+}
+
 // piece receives a piece of the answer; 0: there are no more.
-func (k *dataCall) piece(id object.BlobID, dst []byte) (int, error) {
+func (k *dataCall) piece(id object.BlobID, off uint64, dst []byte) (int, error) {
 	var b [pieceHeaderLen]byte
 	if _, err := io.ReadFull(k.d, b[:]); err != nil {
 		return 0, brokenConn(err)
@@ -160,5 +168,5 @@ func (k *dataCall) piece(id object.BlobID, dst []byte) (int, error) {
 	if _, err := io.ReadFull(k.d, dst[:h.length]); err != nil {
 		return 0, brokenConn(err)
 	}
-	return int(h.length), h.check(id, dst[:h.length])
+	return int(h.length), h.check(id, off, dst[:h.length])
 }

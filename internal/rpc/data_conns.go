@@ -24,8 +24,8 @@ const (
 	dataConnsMax   = 256 // calls beyond it go by gRPC
 	dataIdleMax    = 45 * time.Second
 	dataServerIdle = 90 * time.Second // longer than clients keep them
-	dataRefusedFor = 30 * time.Second // a peer that does not speak the protocol is not asked again before
-	dataBrokenFor  = time.Second
+	dataPauseMin   = time.Second      // after a failure, twice as long after the next
+	dataPauseMax   = 10 * time.Minute
 	dataDialMax    = time.Second     // then gRPC has to do
 	dataDrain      = 5 * time.Second // for calls on their way when the peer is lost
 )
@@ -46,6 +46,7 @@ type dataConns struct {
 	ready   func() bool                                 // gRPC has a connection
 	await   func()                                      // returns when it has none any more
 	dialMax time.Duration                               // 0: dataDialMax
+	now     func() time.Time
 
 	watches sync.WaitGroup
 
@@ -53,7 +54,8 @@ type dataConns struct {
 	free     []*dataConn
 	all      map[*dataConn]struct{}
 	making   int
-	not      time.Time // none is made before
+	not      time.Time     // none is made before
+	pause    time.Duration // the last one
 	sweep    *time.Timer
 	watching bool
 	age      int // rises when gRPC's connection is lost
@@ -64,9 +66,9 @@ type dataConns struct {
 // newDataConns are those to the peer that conn connects to.
 func newDataConns(conn *grpc.ClientConn, connect func(ctx context.Context) (net.Conn, error)) *dataConns {
 	return &dataConns{
-		connect: connect,
-		ready:   func() bool { return conn.GetState() == connectivity.Ready },
-		await:   func() { conn.WaitForStateChange(context.Background(), connectivity.Ready) }, // Close is a change
+		connect: connect, now: time.Now,
+		ready: func() bool { return conn.GetState() == connectivity.Ready },
+		await: func() { conn.WaitForStateChange(context.Background(), connectivity.Ready) }, // Close is a change
 	}
 }
 
@@ -79,8 +81,8 @@ func (d *dataConns) get(ctx context.Context) (*dataConn, bool) {
 		d.mu.Unlock()
 		return c, true
 	}
-	if d.closed || len(d.all)+d.making >= dataConnsMax || time.Now().Before(d.not) || !d.watch() {
-		d.mu.Unlock()
+	if d.closed || len(d.all)+d.making >= dataConnsMax || d.now().Before(d.not) || !d.watch() || d.making > 0 && len(d.all) == 0 {
+		d.mu.Unlock() // the last of these: the first one shows whether the peer speaks the protocol
 		return nil, false
 	}
 	d.making++
@@ -95,15 +97,16 @@ func (d *dataConns) get(ctx context.Context) (*dataConn, bool) {
 	d.making--
 	switch {
 	case err == nil && (d.closed || d.age != age):
-		_ = conn.Close() // nothing was sent
+		hangUp(conn) // nothing was sent
 		return nil, false
-	case err == nil:
+	case err != nil && d.age != age:
+		return nil, false // that was another one
 	case errs.Is(err, errs.AccessDenied), errs.Is(err, errs.Conflict):
-		d.not = time.Now().Add(dataRefusedFor)
+		d.wait(dataPauseMax)
 		return nil, false
-	default:
+	case err != nil:
 		if ctx.Err() == nil {
-			d.not = time.Now().Add(dataBrokenFor)
+			d.wait(dataPauseMin)
 		}
 		return nil, false
 	}
@@ -114,6 +117,15 @@ func (d *dataConns) get(ctx context.Context) (*dataConn, bool) {
 	}
 	d.all[c] = struct{}{}
 	return c, true
+}
+
+// wait has no connections made for a while, longer each time until one is good or the peer is another one: it may be of a version that does
+// not know them, and logs each. The caller holds mu.
+func (d *dataConns) wait(least time.Duration) {
+	if now := d.now(); !now.Before(d.not) {
+		d.pause = max(least, min(2*d.pause, dataPauseMax))
+		d.not = now.Add(d.pause)
+	}
 }
 
 // watch sees to it that the end of gRPC's connection is noticed. false: there is none. The caller holds mu.
@@ -134,6 +146,7 @@ func (d *dataConns) lost() {
 	defer d.mu.Unlock()
 	d.watching = false
 	d.age++
+	d.not, d.pause = time.Time{}, 0
 	d.dropFree()
 	if age := d.age; len(d.all) > 0 && !d.closed {
 		d.late = time.AfterFunc(dataDrain, func() { d.dropOlder(age) })
@@ -166,7 +179,7 @@ func (d *dataConns) put(c *dataConn) {
 		d.drop(c)
 		return
 	}
-	c.used, c.since = true, time.Now()
+	c.used, c.since, d.pause = true, time.Now(), 0
 	d.free = append(d.free, c)
 	if d.sweep == nil {
 		d.sweep = time.AfterFunc(dataIdleMax, d.expire)
@@ -179,14 +192,25 @@ func (d *dataConns) lose(c *dataConn, broken bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.drop(c)
-	if broken && c.used {
+	switch {
+	case broken && c.used:
 		d.dropFree()
+	case broken && c.age == d.age: // the peer takes no more of them
+		d.wait(dataPauseMin)
 	}
 }
 
 // drop closes a connection. The caller holds mu.
 func (d *dataConns) drop(c *dataConn) {
 	delete(d.all, c)
+	hangUp(c.Conn)
+}
+
+// hangUp closes a connection without TLS's goodbye, for which Close would wait 5 s if the peer does not read.
+func hangUp(c net.Conn) {
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
 	_ = c.Close() // nobody waits for what it says
 }
 

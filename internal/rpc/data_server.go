@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -9,23 +10,26 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"minikv/internal/errs"
+	"minikv/internal/object"
 	"minikv/internal/rpc/secure"
 )
 
 // dataServerConns bounds the data connections of a server; clients whose connections are refused call by gRPC.
 const dataServerConns = 4096
 
+// dataProgress is how long a piece of a blob may take that comes in: all who send share a budget, which a frozen one must not hold.
+const dataProgress = 5 * time.Second
+
 // dataServer answers the data connections that the handshake tells from gRPC's.
 type dataServer struct {
-	log  *zap.Logger
-	ctx  context.Context // of calls
-	kill context.CancelFunc
-	idle time.Duration  // dataServerIdle
-	wg   sync.WaitGroup // a goroutine per connection
+	log      *zap.Logger
+	ctx      context.Context // of calls
+	kill     context.CancelFunc
+	idle     time.Duration  // dataServerIdle
+	progress time.Duration  // dataProgress
+	wg       sync.WaitGroup // a goroutine per connection
 
 	mu      sync.Mutex // guards what follows
 	volumes *volumeServer
@@ -34,7 +38,7 @@ type dataServer struct {
 }
 
 func newDataServer(log *zap.Logger) *dataServer {
-	d := &dataServer{log: log, idle: dataServerIdle, conns: map[net.Conn]bool{}}
+	d := &dataServer{log: log, idle: dataServerIdle, progress: dataProgress, conns: map[net.Conn]bool{}}
 	d.ctx, d.kill = context.WithCancel(context.Background())
 	return d
 }
@@ -51,13 +55,13 @@ func (d *dataServer) take(conn net.Conn, s *secure.Session) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closing || d.volumes == nil || len(d.conns) >= dataServerConns {
-		_ = conn.Close() // the client turns to gRPC
+		hangUp(conn) // the client turns to gRPC
 		return
 	}
 	d.conns[conn] = false
 	d.wg.Go(func() {
 		defer d.forget(conn)
-		end := func() { _ = conn.Close() }
+		end := func() { hangUp(conn) }
 		stop := context.AfterFunc(d.ctx, end)
 		defer stop()
 		c := &served{d: d, v: d.volumes, conn: conn, session: s, late: time.AfterFunc(d.idle, end)}
@@ -71,7 +75,7 @@ func (d *dataServer) forget(conn net.Conn) {
 	d.mu.Lock()
 	delete(d.conns, conn)
 	d.mu.Unlock()
-	_ = conn.Close()
+	hangUp(conn)
 }
 
 // busy books that a call begins or ends; false: the connection is to end.
@@ -89,7 +93,7 @@ func (d *dataServer) drain() {
 	d.closing = true
 	for conn, busy := range d.conns {
 		if !busy {
-			_ = conn.Close()
+			hangUp(conn)
 		}
 	}
 }
@@ -103,6 +107,7 @@ type served struct {
 	conn    net.Conn
 	session *secure.Session
 	late    *time.Timer // closes it. Not a deadline: gRPC removes one after it has handed a connection over
+	until   time.Time   // the call's end
 	head    [dataRequestLen]byte
 }
 
@@ -121,19 +126,29 @@ func (c *served) next() bool {
 	}
 	if err != nil { // no byte more of it is read
 		c.d.log.Warn("a call was refused", zap.Stringer("remote", c.conn.RemoteAddr()), zap.Stringer("caller", c.session.Peer), zap.Error(err))
-		c.answer(false, err)
+		c.refuse(err)
 		return false
 	}
 	return c.call(&q) && c.d.busy(c.conn, false)
 }
 
+// refuse answers a request that is not carried out, as it was read.
+func (c *served) refuse(err error) {
+	if c.head[1] == dataRead {
+		c.endRead(object.BlobID(c.head[16:32]), binary.LittleEndian.Uint64(c.head[48:]), err)
+		return
+	}
+	c.answer(false, err)
+}
+
 // allowed is the gate (R1): the handshake proved the secret.
 func (c *served) allowed(q *dataRequest) error {
+	const op = "rpc.data"
 	if !c.session.Proved {
-		return status.Error(codes.Unauthenticated, "no proof of the cluster secret")
+		return errs.E(op, errs.AccessDenied, "no proof of the cluster secret")
 	}
 	if r := rules[q.method()].roles; !c.session.Peer.Roles.Any(r) {
-		return status.Errorf(codes.PermissionDenied, "only %s may call this method", r)
+		return errs.E(op, errs.AccessDenied, "only %s may call this method", r)
 	}
 	return nil
 }
@@ -143,7 +158,8 @@ func (c *served) call(q *dataRequest) bool {
 	left := min(time.Duration(q.millis)*time.Millisecond, timeoutOf(q.method()))
 	ctx, cancel := context.WithTimeout(context.WithValue(c.d.ctx, callerKey{}, c.session.Peer), left)
 	defer cancel()
-	c.late.Reset(left + time.Second) // the answer that time is up may still go out
+	c.until = time.Now().Add(left + time.Second) // the answer that time is up may still go out
+	c.late.Reset(left + time.Second)
 	if q.what == dataPrepare {
 		return c.prepare(ctx, q)
 	}
@@ -181,9 +197,11 @@ func (c *served) prepareFrom(ctx context.Context, q *dataRequest) (durable bool,
 		return false, rest, errs.WrapKind("rpc.Prepare", errs.SlowDown, err)
 	}
 	defer c.v.budget.Release(int64(q.length))
-	in := incoming{conn: c.conn, id: q.id}
+	in := incoming{served: c, id: q.id}
 	defer in.free()
-	if rest, err = in.receive(rest); err != nil {
+	rest, err = in.receive(rest)
+	c.late.Reset(time.Until(c.until))
+	if err != nil {
 		return false, rest, err
 	}
 	durable, err = v.Volume.Prepare(ctx, q.id, q.epochs, in.data)
@@ -192,8 +210,9 @@ func (c *served) prepareFrom(ctx context.Context, q *dataRequest) (durable bool,
 
 // incoming is a blob on its way in, in buffers of FrameMax bytes and room for the header that follows.
 type incoming struct {
-	conn net.Conn
-	id   [16]byte
+	*served
+	id   object.BlobID
+	off  uint64
 	bufs []*[]byte
 	data [][]byte
 }
@@ -208,7 +227,7 @@ func (in *incoming) free() {
 // which the next overwrites.
 func (in *incoming) receive(left int) (int, error) {
 	var first [pieceHeaderLen]byte
-	if _, err := io.ReadFull(in.conn, first[:]); err != nil {
+	if !in.fill(first[:]) {
 		return left, errLost
 	}
 	h := parsePieceHeader(first[:])
@@ -225,11 +244,13 @@ func (in *incoming) receive(left int) (int, error) {
 			if left > n {
 				want = want[:n+pieceHeaderLen]
 			}
-			if _, err := io.ReadFull(in.conn, want); err != nil {
+			if !in.fill(want) {
 				return left, errLost
 			}
 			left -= n
-			if err := h.check(in.id, want[:n]); err != nil {
+			err := h.check(in.id, in.off, want[:n])
+			in.off += uint64(n)
+			if err != nil {
 				if left > 0 {
 					return left, errLost
 				}
@@ -247,6 +268,13 @@ func (in *incoming) receive(left int) (int, error) {
 	}
 }
 
+// fill reads all of b, within the time of a piece.
+func (in *incoming) fill(b []byte) bool {
+	in.late.Reset(min(in.d.progress, time.Until(in.until)))
+	_, err := io.ReadFull(in.conn, b)
+	return err == nil
+}
+
 // skip reads what is left of a blob that is refused, none of which was read.
 func (c *served) skip(left int) bool {
 	n := left + (left+pieceMax-1)/pieceMax*pieceHeaderLen
@@ -255,14 +283,21 @@ func (c *served) skip(left int) bool {
 }
 
 func (c *served) read(ctx context.Context, q *dataRequest) bool {
-	err := c.readTo(ctx, q)
+	off := q.offset
+	err := c.readTo(ctx, q, &off)
 	switch {
 	case err == nil:
 		return true
 	case err == errLost:
 		return false
 	}
+	return c.endRead(q.id, off, err)
+}
+
+// endRead ends the answer to a read that failed at an offset.
+func (c *served) endRead(id object.BlobID, off uint64, err error) bool {
 	b := make([]byte, pieceHeaderLen, 256)
+	headerOf(id, off, nil).put(b)
 	_, werr := c.conn.Write(appendAnswer(b, false, encode(err, "")))
 	return werr == nil
 }
@@ -273,8 +308,8 @@ const (
 	endRoom   = pieceHeaderLen + dataAnswerLen
 )
 
-// readTo sends what is wanted, and the answer with the last piece.
-func (c *served) readTo(ctx context.Context, q *dataRequest) (err error) {
+// readTo sends what is wanted from off on, and the answer with the last piece.
+func (c *served) readTo(ctx context.Context, q *dataRequest, off *uint64) (err error) {
 	defer recovered(c.d.log, methodReadAt, &err)
 	v, err := c.v.find(q.ref)
 	if err != nil {
@@ -282,20 +317,22 @@ func (c *served) readTo(ctx context.Context, q *dataRequest) (err error) {
 	}
 	b := buffers.Get(pieceRoom + min(int(q.length), pieceMax) + endRoom)
 	defer buffers.Put(b)
-	for off, left := q.offset, int(q.length); ; {
-		n := pieceAt(off, left)
+	for left := int(q.length); ; {
+		n := pieceAt(*off, left)
 		data := (*b)[pieceRoom : pieceRoom+n]
-		got, err := v.Volume.ReadAt(ctx, q.id, data, int64(off))
+		got, err := v.Volume.ReadAt(ctx, q.id, data, int64(*off))
 		if err != nil {
 			return err
 		}
-		off, left = off+uint64(got), left-got
 		out := (*b)[pieceRoom-pieceHeaderLen : pieceRoom+got]
-		pieceHeader{uint32(got), checksum(data[:got])}.put(out)
+		headerOf(q.id, *off, data[:got]).put(out)
+		*off, left = *off+uint64(got), left-got
 		last := got < n || left == 0
 		if last {
 			if got > 0 {
-				out = append(out, make([]byte, pieceHeaderLen)...)
+				var end [pieceHeaderLen]byte
+				headerOf(q.id, *off, nil).put(end[:])
+				out = append(out, end[:]...)
 			}
 			out = appendAnswer(out, false, nil)
 		}

@@ -171,7 +171,7 @@ func TestDataConnectionsAreGuarded(t *testing.T) {
 			out, err = rawTLS(t, ca, conn)
 			require.NoError(t, err)
 		}
-		hello := append([]byte("mkvhello\x01\x03\x07\x01\x00\x00\x00\x00"), make([]byte, 32)...)
+		hello := append([]byte("mkvhello\x01\x04\x07\x01\x00\x00\x00\x00"), make([]byte, 32)...)
 		_, _ = out.Write(append(hello, 'x'))
 		_, _ = out.Write(make([]byte, 32)) // no proof
 		var b [dataRequestLen]byte
@@ -188,7 +188,7 @@ func TestDataConnectionsAreGuarded(t *testing.T) {
 func rawTLS(t *testing.T, ca *testCA, conn net.Conn) (net.Conn, error) {
 	t.Helper()
 	cfg := clientTLS(t, ca)
-	cfg.NextProtos = []string{"minikv-data"}
+	cfg.NextProtos = []string{"minikv-blobs"}
 	c := tls.Client(conn, cfg)
 	return c, c.HandshakeContext(context.Background())
 }
@@ -201,7 +201,7 @@ func TestBrokenDataIsRefused(t *testing.T) {
 		b := make([]byte, dataRequestLen+pieceHeaderLen)
 		q := dataRequest{what: dataPrepare, millis: 60_000, length: 1000, id: blobID(1)}
 		q.put(b)
-		pieceHeader{1000, checksum(data)}.put(b[dataRequestLen:])
+		headerOf(q.id, 0, data).put(b[dataRequestLen:])
 		return append(b, data...)
 	}
 	for name, breaks := range map[string]func([]byte){
@@ -295,6 +295,7 @@ func TestDataConnectionsEndWithGRPCs(t *testing.T) {
 				t.Cleanup(func() { _ = far.Close() })
 				return near, nil
 			},
+			now: time.Now,
 			ready: func() bool {
 				lost = make(chan struct{})
 				return up
