@@ -22,13 +22,14 @@ const (
 	OpPreallocate
 	OpSync // Sync, SyncData and SyncTo of a file
 	OpSyncDir
+	OpStartSync
 	OpRead
 	OpStat // Stat, List, GetDiskUsage
 	OpClose
 	opKinds
 )
 
-var opNames = [opKinds]string{"create", "open", "link", "remove", "rename", "mkdir", "write", "preallocate", "sync", "syncdir", "read", "stat", "close"}
+var opNames = [opKinds]string{"create", "open", "link", "remove", "rename", "mkdir", "write", "preallocate", "sync", "syncdir", "startsync", "read", "stat", "close"}
 
 func (k OpKind) String() string { return opNames[k] }
 
@@ -280,6 +281,10 @@ func (f *injectFile) SyncTo(n int64) (full bool, err error) {
 		return err
 	})
 	return full, err
+}
+
+func (f *injectFile) StartSync(off, length int64) error {
+	return f.in.do(Op{Kind: OpStartSync, Path: f.path, Off: off, Len: int(length)}, func(Fault) error { return StartSync(f.File, off, length) })
 }
 
 func (f *injectFile) Preallocate(off, length int64) error {

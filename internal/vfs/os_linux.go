@@ -20,6 +20,16 @@ func (f linuxFile) SyncData() error {
 	return retry(func() error { return unix.Fdatasync(int(f.Fd())) })
 }
 
+// StartSync is sync_file_range(2). Where that is unknown, or a filter of system calls keeps it away, nothing is begun.
+func (f linuxFile) StartSync(off, length int64) error {
+	err := retry(func() error { return unix.SyncFileRange(int(f.Fd()), off, length, unix.SYNC_FILE_RANGE_WRITE) })
+	switch err {
+	case unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.EOPNOTSUPP, unix.ESPIPE:
+		return nil
+	}
+	return err
+}
+
 // SyncTo makes everything durable: callers of this package want guarantees, not hints.
 func (f linuxFile) SyncTo(int64) (bool, error) { return true, f.SyncData() }
 

@@ -271,6 +271,18 @@ func (f *File) ZeroAhead(group int) error {
 	return nil
 }
 
+// StartSync lets the disk begin with the last group bytes of what was appended, for a Sync that follows soon. It promises nothing. After an
+// error the file must not be synced or appended to again.
+func (f *File) StartSync(group int) error {
+	if f.direct {
+		return nil // it is there already
+	}
+	if err := vfs.StartSync(f.w, f.pos-int64(group), int64(group)); err != nil {
+		return errs.WrapKind("segment.StartSync", kindOf(err), err)
+	}
+	return nil
+}
+
 // Sync makes all that was appended durable. After an error the file must not be synced or appended to again: the kernel may have
 // dropped the pages that it could not write and call the next sync a success.
 func (f *File) Sync() error {

@@ -63,27 +63,21 @@ func (l *log) write(g *batch) (durable bool, err error) {
 	return true, nil
 }
 
-// syncAndApply syncs, and meanwhile has the index told of the group's new blobs, which are many. Nobody was promised them yet, and who prepares one of them
-// again waits for it to land; if the sync fails, they are forgotten again.
+// syncAndApply syncs, and while the disk works, has the index told of the group's new blobs, which are many. Nobody was promised them yet, and
+// who prepares one of them again waits for it to land; if the sync fails, they are forgotten again.
 func (l *log) syncAndApply(g *batch) error {
 	a, base := l.active, l.active.Pos()-int64(g.used)
-	early := make(chan struct{})
+	err := a.StartSync(g.used)
+	if err != nil {
+		return l.synced(err)
+	}
 	for i := range g.entries {
 		if e := &g.entries[i]; e.fresh {
 			l.unsynced = append(l.unsynced, e.h.ID)
+			e.known = l.st.applyNew(a, base+int64(e.at), &e.h)
 		}
 	}
-	go func() {
-		defer close(early)
-		for i := range g.entries {
-			if e := &g.entries[i]; e.fresh {
-				e.known = l.st.applyNew(a, base+int64(e.at), &e.h)
-			}
-		}
-	}()
-	err := a.Sync()
-	<-early
-	return l.synced(err)
+	return l.syncActive()
 }
 
 // markSpace is kept free at the end of a segment for the mark that certifies its last group.

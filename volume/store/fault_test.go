@@ -347,8 +347,14 @@ func TestReadErrorIsDamage(t *testing.T) {
 	must(t, st.Close())
 }
 
-// TestFailedSyncForgetsALargeGroup: the index hears of a large group while it is synced, and forgets it when that fails.
+// TestFailedSyncForgetsALargeGroup: the index hears of a large group while it is synced, and forgets it when that, or its begin, fails.
 func TestFailedSyncForgetsALargeGroup(t *testing.T) {
+	for _, kind := range []vfs.OpKind{vfs.OpSync, vfs.OpStartSync} {
+		t.Run(kind.String(), func(t *testing.T) { failedSyncForgets(t, kind) })
+	}
+}
+
+func failedSyncForgets(t *testing.T, kind vfs.OpKind) {
 	const many = 40
 	fs := vfs.NewInject(vfs.NewMem(), vfs.Hooks{})
 	st, err := Open("/v", tiny(fs))
@@ -379,7 +385,7 @@ func TestFailedSyncForgetsALargeGroup(t *testing.T) {
 		}
 		return failed
 	}
-	fs.SetHooks(vfs.Hooks{Before: vfs.FailNth(1, vfs.Kinds(vfs.OpSync), syscall.EIO, 0)})
+	fs.SetHooks(vfs.Hooks{Before: vfs.FailNth(1, vfs.Kinds(kind), syscall.EIO, 0)})
 	if failed := prepareAll(); failed != many {
 		t.Fatalf("%d of %d failed", failed, many)
 	}

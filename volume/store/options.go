@@ -67,7 +67,7 @@ type Options struct {
 	Rand func() uint64                    // seeds of segments [crypto/rand]
 
 	lendMin  int  // bytes of a caller's buffer from which on it is written without a copy [64 KiB]
-	earlyMin int  // records of a group from which on the index hears of new blobs while it is synced [24]
+	earlyMin int  // records of a group from which on the index hears of new blobs while the disk works [8]
 	noSpares bool // segments are made when they are needed: tests that count operations
 	noFill   bool // nothing is written with zeros ahead
 }
@@ -95,7 +95,7 @@ func (o Options) withDefaults() Options {
 	def(&o.ScrubNowRate, 128*mib)
 	def(&o.OverlayMax, 100_000)
 	def(&o.lendMin, 64<<10)
-	def(&o.earlyMin, 24)
+	def(&o.earlyMin, 8)
 	if o.FS == nil {
 		o.FS = vfs.OS()
 	}
