@@ -217,7 +217,7 @@ func TestSixtyFourLargeUploads(t *testing.T) {
 	c := newCluster(1, 1, 64, 4<<20)
 	v := &patternVolume{}
 	c.volumes[1] = v
-	s := newStore(t, c, Options{})
+	s := newStore(t, c, Options{BudgetWait: time.Hour})
 	var most int64
 	var mu sync.Mutex
 	var wg sync.WaitGroup

@@ -167,3 +167,27 @@ func (s *slowBody) Read(p []byte) (int, error) {
 	s.n -= n
 	return n, nil
 }
+
+// A process that stood still itself does not blame the clients for it: they have their time from then on.
+func TestAPauseOfOurOwnIsNoStall(t *testing.T) {
+	b := NewBudget(100, 0, time.Minute)
+	var ended int
+	h := &holder{account: "a", interrupt: func() { ended++ }}
+	give(t, b, h, 100)
+	sh := b.shareOf(nil)
+	sh.waiting = []*waiter{{n: 10, share: sh, ready: make(chan struct{})}}
+	b.turn = append(b.turn, sh)
+	now := time.Now()
+	sweeps := func(n int) {
+		for range n {
+			b.sweep(now)
+			now = now.Add(sweepEvery)
+		}
+	}
+	sweeps(3)
+	now = now.Add(10 * stallAfter)
+	sweeps(5)
+	require.Zero(t, ended)
+	sweeps(1)
+	require.Equal(t, 1, ended)
+}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"minikv/internal/digest"
 	"minikv/internal/errs"
@@ -171,15 +172,22 @@ func body(n int) []byte {
 
 var md5Only = digest.Options{MD5: true}
 
-// newStore makes a store that is closed with the test and has then given all its memory back.
+// newStore makes a store that is closed with the test and has then given all its memory back. On a machine that stands still for a moment
+// it gives up on no replica.
 func newStore(t testing.TB, p Placement, opt Options) *Store {
-	s := NewStore(p, opt)
+	s := patientStore(p, opt)
 	t.Cleanup(func() {
 		s.Close()
 		if m := s.Memory(); m.Writes != 0 || m.Reads != 0 {
 			t.Errorf("memory is still held: %d bytes of writes, %d of reads", m.Writes, m.Reads)
 		}
 	})
+	return s
+}
+
+func patientStore(p Placement, opt Options) *Store {
+	s := NewStore(p, opt)
+	s.stragglers = time.Minute
 	return s
 }
 

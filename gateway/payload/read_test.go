@@ -275,7 +275,7 @@ func TestDamagedRows(t *testing.T) {
 // Many readers share the memory: pieces shrink instead of all waiting.
 func TestManySlowReaders(t *testing.T) {
 	c := newCluster(1, 1, 8, 4<<20)
-	s := newStore(t, c, Options{BudgetBytes: 64 << 20, BudgetWait: 50 * time.Millisecond})
+	s := newStore(t, c, Options{BudgetBytes: 64 << 20})
 	_, w := mustWrite(t, s, body(4<<20))
 	var rs []*Reader
 	defer func() {

@@ -32,6 +32,8 @@ type Store struct {
 	brief  *Budget // for answers of at most chunkSmall that find the other one used up
 	bases  bases
 	hints  *hinter
+	// stragglers is how long a write gives the last replicas after the quorum: stragglerWait, but in tests.
+	stragglers time.Duration
 	// follows holds a token for each write that brings blobs elsewhere.
 	follows chan struct{}
 
@@ -60,7 +62,10 @@ func NewStore(p Placement, opt Options) *Store {
 		reads:    NewBudget(opt.BudgetBytes/2, 0, opt.BudgetWait),
 		brief:    NewBudget(opt.BudgetBytes/smallPart, 0, opt.BudgetWait),
 		suspects: map[uint32]time.Time{},
-		follows:  make(chan struct{}, followsMax),
+
+		stragglers: stragglerWait,
+
+		follows: make(chan struct{}, followsMax),
 	}
 	s.reads.last = lastPartRead
 	s.hints = newHinter(p.Volume, opt.VolumeTimeout)

@@ -13,6 +13,7 @@ const (
 	stallAfter = 5 * time.Second
 	stallBytes = 64 << 10
 	sweepEvery = time.Second
+	sweepLate  = 3 * sweepEvery // after which nobody looked in between
 )
 
 // holder is who holds memory of a Budget until a client has brought or taken bytes: a blob that is being filled, or a reader.
@@ -78,6 +79,7 @@ func (b *Budget) sweep(now time.Time) {
 	if now.Sub(b.swept) < sweepEvery/2 {
 		return // another waiter did
 	}
+	unwatched := now.Sub(b.swept) > sweepLate
 	b.swept = now
 	var wanted int64
 	for _, sh := range b.turn {
@@ -85,7 +87,7 @@ func (b *Budget) sweep(now time.Time) {
 			wanted += w.n
 		}
 	}
-	idle := b.stalled(now)
+	idle := b.stalled(now, unwatched)
 	slices.SortStableFunc(idle, func(x, y *holder) int { return cmp.Compare(b.shareOf(y).held, b.shareOf(x).held) })
 	for _, who := range idle {
 		if wanted <= 0 {
@@ -101,15 +103,16 @@ func (b *Budget) sweep(now time.Time) {
 	}
 }
 
-// stalled gives those whose clients brought or took too little for too long while others waited. The caller holds mu.
-func (b *Budget) stalled(now time.Time) (idle []*holder) {
+// stalled gives those whose clients brought or took too little for too long while others waited; what passed unwatched counts for nobody: no one
+// waited, or this process stood still itself. The caller holds mu.
+func (b *Budget) stalled(now time.Time, unwatched bool) (idle []*holder) {
 	for who := b.filling.first; who != nil; who = who.next {
 		got := who.got.Load()
 		if who.unsent != nil && !who.away.Load() {
 			got -= who.unsent()
 		}
 		switch {
-		case who.since.IsZero() || who.waits || who.away.Load() || got-who.seen >= stallBytes:
+		case unwatched || who.since.IsZero() || who.waits || who.away.Load() || got-who.seen >= stallBytes:
 			who.seen, who.since = got, now
 		case now.Sub(who.since) >= stallAfter && who.interrupt != nil:
 			idle = append(idle, who)

@@ -190,7 +190,7 @@ func (w *Write) linger(ctx context.Context) {
 	idle := make(chan struct{})
 	w.idle = idle
 	w.mu.Unlock()
-	t := time.NewTimer(stragglerWait)
+	t := time.NewTimer(w.s.stragglers)
 	defer t.Stop()
 	select {
 	case <-idle:

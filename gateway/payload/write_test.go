@@ -242,7 +242,7 @@ func TestRandomFailures(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		const blob = 4096
 		c := newCluster(5, 3, 16, blob)
-		s := NewStore(c, Options{})
+		s := patientStore(c, Options{})
 		rate := rapid.IntRange(0, 12).Draw(rt, "one in")
 		kind := rapid.SampledFrom([]errs.Kind{errs.Other, errs.StorageFull, errs.StaleShardEpoch}).Draw(rt, "kind")
 		var calls atomic.Int32
