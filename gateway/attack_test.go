@@ -24,7 +24,7 @@ func (f *front) raw(in string) *answer {
 	c, err := net.Dial("tcp", f.addr)
 	require.NoError(f.t, err)
 	defer c.Close()
-	require.NoError(f.t, c.SetDeadline(time.Now().Add(10*time.Second)))
+	require.NoError(f.t, c.SetDeadline(time.Now().Add(time.Minute)))
 	_, err = io.WriteString(c, in)
 	require.NoError(f.t, err)
 	resp, err := http.ReadResponse(bufio.NewReader(c), &http.Request{Method: "GET"})

@@ -29,6 +29,9 @@ type front struct {
 	server *Server
 	addr   string
 	logs   *observer.ObservedLogs
+
+	connect   func() (net.Conn, error)
+	transport *http.Transport
 }
 
 const (
@@ -43,6 +46,17 @@ var testUsers = []iam.User{
 
 func newFront(t *testing.T, change ...func(*Config)) *front {
 	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	f := serveFront(t, l, change...)
+	f.connect = func() (net.Conn, error) { return net.Dial("tcp", f.addr) }
+	f.transport = transport
+	return f
+}
+
+// serveFront is newFront on a listener; how to get there is left to the caller.
+func serveFront(t *testing.T, l net.Listener, change ...func(*Config)) *front {
+	t.Helper()
 	core, logs := observer.New(zap.DebugLevel)
 	f := &front{t: t, store: newFakeStore(), logs: logs}
 	objs := objects.New(f.store, f.store, objects.Options{})
@@ -52,8 +66,6 @@ func newFront(t *testing.T, change ...func(*Config)) *front {
 	}
 	var err error
 	f.server, err = New(cfg)
-	require.NoError(t, err)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	f.addr = l.Addr().String()
 	done := make(chan error, 1)
@@ -107,7 +119,7 @@ var transport = &http.Transport{DisableCompression: true}
 
 func (f *front) send(req *http.Request) *answer {
 	f.t.Helper()
-	resp, err := transport.RoundTrip(req)
+	resp, err := f.transport.RoundTrip(req)
 	require.NoError(f.t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -251,7 +251,7 @@ func newFixture(t *testing.T, change ...func(*Config)) *fixture {
 		{Account: iam.Account{AccessKey: rootKey, CanonicalID: "root-id", Root: true}, SecretKey: rootSecret},
 		{Account: iam.Account{AccessKey: bobKey, CanonicalID: "bob-id"}, SecretKey: bobSecret},
 	})
-	cfg := Config{Store: f.store, Bucket: "minikv", Directory: dir, Verifier: sigv4.NewVerifier(sigv4.Options{Keys: dir}), IdleTimeout: 5 * time.Second}
+	cfg := Config{Store: f.store, Bucket: "minikv", Directory: dir, Verifier: sigv4.NewVerifier(sigv4.Options{Keys: dir}), IdleTimeout: time.Minute}
 	for _, c := range change {
 		c(&cfg)
 	}
