@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -32,7 +33,7 @@ func (g *group) Confirm(_ context.Context, s raft.Server, term uint64) error {
 	return nil
 }
 
-// groupTimeout is short, and yet long enough for whoever leads to go on leading on a busy machine.
+// groupTimeout is of a bubble: Raft's leases and elections go by the clock, and a machine that stalls would end them.
 const groupTimeout = 500 * time.Millisecond
 
 func (g *group) open(t *testing.T, bootstrap bool) *Node {
@@ -113,59 +114,60 @@ func awaitApplied(t *testing.T, n *Node, index uint64) {
 
 // TestThreeCoordinators: one joins by snapshot, the leader dies, a minority answers nothing (I13, I14).
 func TestThreeCoordinators(t *testing.T) {
-	t.Parallel() // most of it is waiting
-	g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
-	first := g.open(t, true)
-	awaitReady(t, first)
-	foundCluster(t, first)
-	second := g.open(t, false)
-	must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
-	for i := range 40 {
-		createBucket(t, first, fmt.Sprintf("bucket-%02d", i))
-	}
-	c := first.raft.ReloadableConfig()
-	c.TrailingLogs = 1
-	must(t, first.raft.ReloadConfig(c))
-	must(t, first.Snapshot())
-	third := g.open(t, false) // its log must come as a snapshot: the entries are gone
-	must(t, first.raft.AddVoter(third.ID(), raft.ServerAddress(third.ID()), 0, 10*time.Second).Error())
-	createBucket(t, first, "after-the-snapshot")
-	applied := first.Status().AppliedIndex
-	for _, n := range []*Node{second, third} {
-		awaitApplied(t, n, applied)
-		if hash(t, n) != hash(t, first) {
-			t.Fatal("replicas differ")
+	synctest.Test(t, func(t *testing.T) {
+		g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
+		first := g.open(t, true)
+		awaitReady(t, first)
+		foundCluster(t, first)
+		second := g.open(t, false)
+		must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+		for i := range 40 {
+			createBucket(t, first, fmt.Sprintf("bucket-%02d", i))
 		}
-		if _, err := n.Read(t.Context(), new(metapb.Query)); !errs.Is(err, errs.NotLeader) {
-			t.Fatalf("a follower answered: %v", err)
+		c := first.raft.ReloadableConfig()
+		c.TrailingLogs = 1
+		must(t, first.raft.ReloadConfig(c))
+		must(t, first.Snapshot())
+		third := g.open(t, false) // its log must come as a snapshot: the entries are gone
+		must(t, first.raft.AddVoter(third.ID(), raft.ServerAddress(third.ID()), 0, 10*time.Second).Error())
+		createBucket(t, first, "after-the-snapshot")
+		applied := first.Status().AppliedIndex
+		for _, n := range []*Node{second, third} {
+			awaitApplied(t, n, applied)
+			if hash(t, n) != hash(t, first) {
+				t.Fatal("replicas differ")
+			}
+			if _, err := n.Read(t.Context(), new(metapb.Query)); !errs.Is(err, errs.NotLeader) {
+				t.Fatalf("a follower answered: %v", err)
+			}
 		}
-	}
-	if third.newestSnapshot() == 0 {
-		t.Fatal("the third did not come by a snapshot")
-	}
+		if third.newestSnapshot() == 0 {
+			t.Fatal("the third did not come by a snapshot")
+		}
 
-	g.stop(t, first)
-	next := g.leader(t)
-	a, err := next.Read(t.Context(), &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "after-the-snapshot"}}})
-	must(t, err)
-	if a.GetBucket() == nil {
-		t.Fatal("the new leader lacks what was acknowledged")
-	}
-	createBucket(t, next, "by-the-second-leader")
+		g.stop(t, first)
+		next := g.leader(t)
+		a, err := next.Read(t.Context(), &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: "after-the-snapshot"}}})
+		must(t, err)
+		if a.GetBucket() == nil {
+			t.Fatal("the new leader lacks what was acknowledged")
+		}
+		createBucket(t, next, "by-the-second-leader")
 
-	other := second
-	if next == second {
-		other = third
-	}
-	g.stop(t, other)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-	defer cancel()
-	if _, err := next.Read(ctx, new(metapb.Query)); err == nil {
-		t.Fatal("a minority answered a read")
-	}
-	short, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
-	defer stop()
-	if _, err := next.Propose(short, sizedCommand("k", 1)); err == nil {
-		t.Fatal("a minority took a write")
-	}
+		other := second
+		if next == second {
+			other = third
+		}
+		g.stop(t, other)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := next.Read(ctx, new(metapb.Query)); err == nil {
+			t.Fatal("a minority answered a read")
+		}
+		short, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer stop()
+		if _, err := next.Propose(short, sizedCommand("k", 1)); err == nil {
+			t.Fatal("a minority took a write")
+		}
+	})
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -24,28 +25,30 @@ import (
 // TestANewLeaderHasAppliedAllBeforeItIsReady: after a crash the state is behind the log, and what was acknowledged is applied again
 // only when a leader has committed an entry of its own term.
 func TestANewLeaderHasAppliedAllBeforeItIsReady(t *testing.T) {
-	fs := vfs.NewMem()
-	n := openNode(t, testOptions(t, fs, testDir))
-	awaitReady(t, n)
-	foundCluster(t, n)
-	const buckets = 400
-	for i := range buckets {
-		createBucket(t, n, fmt.Sprintf("bucket-%03d", i))
-	}
-	last := &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: fmt.Sprintf("bucket-%03d", buckets-1)}}}
-	for range 3 {
-		again := openNode(t, testOptions(t, fs.CrashClone(vfs.Survival{}), testDir))
-		if at := again.Status().AppliedIndex; at > buckets/2 {
-			t.Fatalf("the state stands at entry %d: nothing is tested", at)
+	synctest.Test(t, func(t *testing.T) {
+		fs := vfs.NewMem()
+		n := openNode(t, testOptions(t, fs, testDir))
+		awaitReady(t, n)
+		foundCluster(t, n)
+		const buckets = 400
+		for i := range buckets {
+			createBucket(t, n, fmt.Sprintf("bucket-%03d", i))
 		}
-		awaitReady(t, again)
-		a, err := again.Read(t.Context(), last)
-		must(t, err)
-		if a.GetBucket() == nil {
-			t.Fatal("an acknowledged write can't be read")
+		last := &metapb.Query{Q: &metapb.Query_GetBucket{GetBucket: &metapb.GetBucketQuery{Name: fmt.Sprintf("bucket-%03d", buckets-1)}}}
+		for range 3 {
+			again := openNode(t, testOptions(t, fs.CrashClone(vfs.Survival{}), testDir))
+			if at := again.Status().AppliedIndex; at > buckets/2 {
+				t.Fatalf("the state stands at entry %d: nothing is tested", at)
+			}
+			awaitReady(t, again)
+			a, err := again.Read(t.Context(), last)
+			must(t, err)
+			if a.GetBucket() == nil {
+				t.Fatal("an acknowledged write can't be read")
+			}
+			must(t, again.Close())
 		}
-		must(t, again.Close())
-	}
+	})
 }
 
 // plainTransport hides what a transport may do besides.
@@ -78,29 +81,30 @@ func (gappy) IsMonotonic() bool { return false }
 
 // TestLeadershipMayChangeOften: Raft's main loop waits until its news of leadership are taken, which no slow barrier may hold up.
 func TestLeadershipMayChangeOften(t *testing.T) {
-	t.Parallel() // most of it is waiting
-	g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
-	first := g.open(t, true)
-	awaitReady(t, first)
-	second := g.open(t, false)
-	must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
-	changes := 3 * cap(first.notify)
-	if testing.Short() {
-		changes = cap(first.notify)
-	}
-	for i := range changes {
-		leader := g.leader(t)
-		if err := leader.StepDown(); err != nil {
-			t.Logf("change %d: %v", i, err) // the other was not ready for it: it is asked again
+	synctest.Test(t, func(t *testing.T) {
+		g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
+		first := g.open(t, true)
+		awaitReady(t, first)
+		second := g.open(t, false)
+		must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+		changes := 3 * cap(first.notify)
+		if testing.Short() {
+			changes = cap(first.notify)
 		}
-		g.leader(t)
-	}
-	for _, n := range []*Node{first, second} {
-		if len(n.notify) == cap(n.notify) {
-			t.Fatal("news of leadership pile up")
+		for i := range changes {
+			leader := g.leader(t)
+			if err := leader.StepDown(); err != nil {
+				t.Logf("change %d: %v", i, err) // the other was not ready for it: it is asked again
+			}
+			g.leader(t)
 		}
-	}
-	foundCluster(t, g.leader(t))
+		for _, n := range []*Node{first, second} {
+			if len(n.notify) == cap(n.notify) {
+				t.Fatal("news of leadership pile up")
+			}
+		}
+		foundCluster(t, g.leader(t))
+	})
 }
 
 // TestAnotherIncarnationConfirmsNothing: a wiped coordinator at the old address must not count for what it was.
@@ -169,29 +173,30 @@ func TestAGroupIsFormedOnce(t *testing.T) {
 // TestAWipedCoordinatorHasNoVote until it is promoted: it comes back under the old address, its old entry goes, and it counts for
 // no majority.
 func TestAWipedCoordinatorHasNoVote(t *testing.T) {
-	t.Parallel() // most of it is waiting
-	g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
-	first := g.open(t, true)
-	awaitReady(t, first)
-	second := g.open(t, false)
-	must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
-	must(t, first.Admit("incarnation-new", string(second.ID()))) // second was wiped
-	members, err := first.Members()
-	must(t, err)
-	if len(members) != 2 {
-		t.Fatalf("%+v", members)
-	}
-	for _, m := range members {
-		if m.ID == string(second.ID()) || m.Voter != (m.ID == string(first.ID())) {
+	synctest.Test(t, func(t *testing.T) {
+		g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
+		first := g.open(t, true)
+		awaitReady(t, first)
+		second := g.open(t, false)
+		must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+		must(t, first.Admit("incarnation-new", string(second.ID()))) // second was wiped
+		members, err := first.Members()
+		must(t, err)
+		if len(members) != 2 {
 			t.Fatalf("%+v", members)
 		}
-	}
-	must(t, first.Admit("incarnation-new", string(second.ID()))) // asked again
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if _, err := first.Read(ctx, new(metapb.Query)); errs.Is(err, errs.Unavailable) {
-		t.Fatalf("the one voter is no majority: %v", err)
-	}
+		for _, m := range members {
+			if m.ID == string(second.ID()) || m.Voter != (m.ID == string(first.ID())) {
+				t.Fatalf("%+v", members)
+			}
+		}
+		must(t, first.Admit("incarnation-new", string(second.ID()))) // asked again
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if _, err := first.Read(ctx, new(metapb.Query)); errs.Is(err, errs.Unavailable) {
+			t.Fatalf("the one voter is no majority: %v", err)
+		}
+	})
 }
 
 // silenceFile may know how long a leader is silent: it only has Raft look, which decides by itself.

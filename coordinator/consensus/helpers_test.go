@@ -24,7 +24,7 @@ var smallKV = kv.Options{CacheBytes: 1 << 20, MemTableBytes: 256 << 10}
 // testOptions are those of a single voter on fs.
 func testOptions(t testing.TB, fs vfs.FS, dir string) Options {
 	return Options{
-		FS: fs, Dir: dir, Log: zap.NewNop(), KV: smallKV, Bootstrap: true, SegmentBytes: 256 << 10,
+		FS: fs, Dir: dir, Log: zap.NewNop(), KV: smallKV, Bootstrap: true, SegmentBytes: 256 << 10, AppendHangMax: time.Minute,
 		Fatal: func(err error) { t.Errorf("fatal: %v", err) },
 	}
 }
@@ -39,7 +39,7 @@ func openNode(t testing.TB, o Options) *Node {
 
 func awaitReady(t testing.TB, n *Node) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for {
 		changed := n.Changed()

@@ -270,7 +270,7 @@ func TestSnapshotsComeByBytes(t *testing.T) {
 	n := openNode(t, o)
 	awaitReady(t, n)
 	foundCluster(t, n)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for i := 0; n.newestSnapshot() == 0; i++ {
 		must(t, ctx.Err())
@@ -290,7 +290,7 @@ func TestAnUnknownLevelStopsEverything(t *testing.T) {
 	awaitReady(t, n)
 	foundCluster(t, n)
 	before := hash(t, n)
-	fut := n.raft.Apply([]byte{0x08, 0x63}, time.Second) // level 99
+	fut := n.raft.Apply([]byte{0x08, 0x63}, time.Minute) // level 99
 	must(t, fut.Error())
 	if r := fut.Response().(entryResult); !errs.Is(r.err, errs.Unsupported) || f.n.Load() == 0 {
 		t.Fatalf("%v, %d fatal", r.err, f.n.Load())
@@ -301,7 +301,7 @@ func TestAnUnknownLevelStopsEverything(t *testing.T) {
 	if _, err := n.Read(t.Context(), &metapb.Query{Q: &metapb.Query_Layout{}}); !errs.Is(err, errs.Unavailable) {
 		t.Fatalf("a read after it: %v", err)
 	}
-	fut = n.raft.Apply([]byte{0x08, 0x01}, time.Second)
+	fut = n.raft.Apply([]byte{0x08, 0x01}, time.Minute)
 	must(t, fut.Error())
 	if r := fut.Response().(entryResult); r.err == nil {
 		t.Fatal("a later entry was applied")

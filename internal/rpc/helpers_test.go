@@ -119,8 +119,11 @@ func newMemVolume() *memVolume {
 
 func (v *memVolume) enter(ctx context.Context) error {
 	v.calls.Add(1)
-	if v.before != nil {
-		return v.before(ctx)
+	v.mu.Lock()
+	before := v.before
+	v.mu.Unlock()
+	if before != nil {
+		return before(ctx)
 	}
 	return ctx.Err()
 }
