@@ -55,7 +55,7 @@ func spoil(t *testing.T, n *harness.Node, bodies ...[]byte) {
 func awaitNothingBad(t *testing.T, c *harness.Cluster) {
 	t.Helper()
 	for i, n := range c.Nodes {
-		harness.Eventually(t, 20*time.Second, fmt.Sprintf("nothing bad on n%d", i+1), func() error {
+		harness.Eventually(t, 2*time.Minute, fmt.Sprintf("nothing bad on n%d", i+1), func() error {
 			if bad := metric(t, n, fmt.Sprintf(`minikv_volume_bad_blobs{volume="%d"}`, i+1)); bad != 0 {
 				return fmt.Errorf("%v bad blobs", bad)
 			}
@@ -82,7 +82,7 @@ func TestClusterBitRot(t *testing.T) {
 	var all [][]byte
 	for i := range objects {
 		all = append(all, body(i))
-		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), body(i)))
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(harness.Retries), bucket, fmt.Sprint(i), body(i)))
 	}
 	awaitWhole(t, c.Nodes[0])
 	readErrors := func(round int) float64 {
@@ -94,7 +94,7 @@ func TestClusterBitRot(t *testing.T) {
 		before := readErrors(round)
 		var back [][]byte
 		for i := range objects {
-			require.True(t, bytes.Equal(body(i), get(t, c.Nodes[(round+1)%3].AWS(), bucket, fmt.Sprint(i))), "round %d, object %d", round, i)
+			require.True(t, bytes.Equal(body(i), get(t, c.Nodes[(round+1)%3].AWS(harness.Retries), bucket, fmt.Sprint(i))), "round %d, object %d", round, i)
 			if now := readErrors(round); now > before {
 				met[i], before = round, now
 			} else {
@@ -109,21 +109,21 @@ func TestClusterBitRot(t *testing.T) {
 	require.Positive(t, metric(t, leader, "minikv_repair_copied_total"))
 	// On a busy machine a slow replica is passed over, and its rot is met by nobody: deep verify finds what is left.
 	verify(t, c.Nodes[0], "--deep", "--repair")
-	harness.Eventually(t, time.Minute, "all replicas are good", func() error {
+	harness.Eventually(t, 2*time.Minute, "all replicas are good", func() error {
 		if _, problems, code := verify(t, c.Nodes[1], "--deep"); code != 0 {
 			return fmt.Errorf("verify ended with %d: %v", code, problems)
 		}
 		return nil
 	})
 	for i := range objects {
-		require.True(t, bytes.Equal(body(i), get(t, c.Nodes[0].AWS(), bucket, fmt.Sprint(i))), "object %d", i)
+		require.True(t, bytes.Equal(body(i), get(t, c.Nodes[0].AWS(harness.Retries), bucket, fmt.Sprint(i))), "object %d", i)
 	}
 }
 
 // verify runs minikv verify at a node and gives its answer, its problems by kind, and how it ended.
 func verify(t *testing.T, n *harness.Node, args ...string) (a ops.VerifyAnswer, problems map[string]int, code int) {
 	t.Helper()
-	ran := n.CLI(t, append([]string{"verify", "--json"}, args...)...)
+	ran := n.Ask(t, append([]string{"verify", "--json"}, args...)...)
 	out := ran.Out + ran.Err
 	problems = map[string]int{}
 	lines := strings.Split(strings.TrimSpace(ran.Out), "\n")
@@ -150,7 +150,7 @@ func TestClusterVerify(t *testing.T) {
 	const objects = 10
 	body := func(i int) []byte { return noise(uint64(i), 20_000+60_000*i) }
 	for i := range objects {
-		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), body(i)))
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(harness.Retries), bucket, fmt.Sprint(i), body(i)))
 	}
 	awaitWhole(t, c.Nodes[0])
 	a, problems, code := verify(t, c.Nodes[1], "--deep")
@@ -187,12 +187,12 @@ func TestClusterVerify(t *testing.T) {
 	require.Contains(t, []int{0, 8}, code, "unless what is missing at the start was found and repaired already")
 	require.Zero(t, a.Lost)
 	awaitNothingBad(t, c)
-	require.Equal(t, 0, victim.CLI(t, "repair", "--json").Code)
+	require.Equal(t, 0, victim.Ask(t, "repair", "--json").Code)
 	a, problems, code = verify(t, victim, "--deep")
 	require.Equal(t, 0, code)
 	require.Empty(t, problems)
 	require.EqualValues(t, 3*a.Blobs, a.Replicas)
-	require.Equal(t, 0, victim.CLI(t, "compact", "--json").Code)
+	require.Equal(t, 0, victim.Ask(t, "compact", "--json").Code)
 }
 
 // TestClusterLostSegments: a volume loses the segments of its small blobs while it is stopped. When it is back it is compared with
@@ -203,7 +203,7 @@ func TestClusterLostSegments(t *testing.T) {
 	const objects = 30
 	body := func(i int) []byte { return noise(uint64(i), 3_000*(i+1)) }
 	for i := range objects {
-		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), body(i)))
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(harness.Retries), bucket, fmt.Sprint(i), body(i)))
 	}
 	awaitWhole(t, c.Nodes[0])
 	_, followers := c.Roles()
@@ -223,8 +223,8 @@ func TestClusterLostSegments(t *testing.T) {
 	// Without the other volume, half of the reads begin at the one that had lost its bytes.
 	other.Kill()
 	for i := range objects {
-		harness.Eventually(t, 15*time.Second, "reads go on", func() error {
-			out, err := victim.AWS().GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint(i))})
+		harness.Eventually(t, 2*time.Minute, "reads go on", func() error {
+			out, err := victim.AWS(harness.Retries).GetObject(t.Context(), &s3.GetObjectInput{Bucket: &bucket, Key: aws.String(fmt.Sprint(i))})
 			if err != nil {
 				return err
 			}

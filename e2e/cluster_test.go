@@ -20,7 +20,7 @@ import (
 // awaitWhole waits until no replica is missing and all volumes have as many blobs.
 func awaitWhole(t *testing.T, n *harness.Node) {
 	t.Helper()
-	harness.Eventually(t, 60*time.Second, "every replica is there", func() error {
+	harness.Eventually(t, 2*time.Minute, "every replica is there", func() error {
 		st, err := n.Status()
 		if err != nil {
 			return err
@@ -39,6 +39,18 @@ func awaitWhole(t *testing.T, n *harness.Node) {
 	})
 }
 
+// awaitStatus waits until the status is as wanted: while a leader is elected it says less.
+func awaitStatus(t *testing.T, n *harness.Node, what string, wanted func(harness.ClusterStatus) bool) {
+	t.Helper()
+	harness.Eventually(t, 2*time.Minute, what, func() error {
+		st, err := n.Status()
+		if err == nil && !wanted(st) {
+			err = fmt.Errorf("%+v", st)
+		}
+		return err
+	})
+}
+
 func putKey(ctx context.Context, c *s3.Client, bucket, key string, body []byte) error {
 	_, err := c.PutObject(ctx, &s3.PutObjectInput{Bucket: &bucket, Key: &key, Body: bytes.NewReader(body)})
 	return err
@@ -50,14 +62,11 @@ func TestClusterForms(t *testing.T) {
 	c := harness.StartCluster(t, 3, []int{2, 0, 1})
 	bucket := c.Nodes[0].Bucket(t)
 	big := noise(7, 9<<20)
-	require.NoError(t, putKey(t.Context(), c.Nodes[1].AWS(), bucket, "big", big))
+	require.NoError(t, putKey(t.Context(), c.Nodes[1].AWS(harness.Retries), bucket, "big", big))
 	for _, n := range c.Nodes {
-		require.True(t, bytes.Equal(big, get(t, n.AWS(), bucket, "big")))
+		require.True(t, bytes.Equal(big, get(t, n.AWS(harness.Retries), bucket, "big")))
 	}
-	st, err := c.Nodes[2].Status()
-	require.NoError(t, err)
-	require.Len(t, st.Coordinators, 3)
-	require.Len(t, st.Volumes, 3)
+	awaitStatus(t, c.Nodes[2], "three of each", func(st harness.ClusterStatus) bool { return len(st.Coordinators) == 3 && len(st.Volumes) == 3 })
 	awaitWhole(t, c.Nodes[2])
 
 	for round, killLeader := range []bool{true, false} {
@@ -69,17 +78,15 @@ func TestClusterForms(t *testing.T) {
 		victim.Kill()
 		began := time.Now()
 		key := fmt.Sprintf("while-%d", round)
-		harness.Eventually(t, 5*time.Second, "writes go on", func() error {
-			return putKey(t.Context(), survivor.AWS(), bucket, key, []byte(key))
+		harness.Eventually(t, 2*time.Minute, "writes go on", func() error {
+			return putKey(t.Context(), survivor.AWS(harness.Retries), bucket, key, []byte(key))
 		})
 		t.Logf("leader killed: %v; a write was acknowledged after %v", killLeader, time.Since(began))
-		require.Equal(t, key, string(get(t, survivor.AWS(), bucket, key)))
-		require.True(t, bytes.Equal(big, get(t, survivor.AWS(), bucket, "big")))
-		st, err := survivor.Status()
-		require.NoError(t, err)
-		require.NotZero(t, st.UnderReplicated)
+		require.Equal(t, key, string(get(t, survivor.AWS(harness.Retries), bucket, key)))
+		require.True(t, bytes.Equal(big, get(t, survivor.AWS(harness.Retries), bucket, "big")))
+		awaitStatus(t, survivor, "a replica is missing", func(st harness.ClusterStatus) bool { return st.UnderReplicated > 0 })
 		victim.Run()
-		require.Equal(t, key, string(get(t, victim.AWS(), bucket, key)))
+		require.Equal(t, key, string(get(t, victim.AWS(harness.Retries), bucket, key)))
 		awaitWhole(t, survivor)
 	}
 }
@@ -91,7 +98,7 @@ func TestClusterRepairedReplicasAreGood(t *testing.T) {
 	_, followers := c.Roles()
 	followers[0].Kill()
 	for i := range 40 {
-		require.NoError(t, putKey(t.Context(), followers[1].AWS(), bucket, fmt.Sprint(i), noise(uint64(i), 10_000*i)))
+		require.NoError(t, putKey(t.Context(), followers[1].AWS(harness.Retries), bucket, fmt.Sprint(i), noise(uint64(i), 10_000*i)))
 	}
 	followers[0].Run()
 	awaitWhole(t, followers[0])
@@ -101,12 +108,12 @@ func TestClusterRepairedReplicasAreGood(t *testing.T) {
 			if n == gone {
 				continue
 			}
-			harness.Eventually(t, 10*time.Second, "reads go on", func() error {
-				_, err := n.AWS().HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String("1")})
+			harness.Eventually(t, 2*time.Minute, "reads go on", func() error {
+				_, err := n.AWS(harness.Retries).HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &bucket, Key: aws.String("1")})
 				return err
 			})
 			for k := range 40 {
-				require.True(t, bytes.Equal(noise(uint64(k), 10_000*k), get(t, n.AWS(), bucket, fmt.Sprint(k))), "node %d key %d", i, k)
+				require.True(t, bytes.Equal(noise(uint64(k), 10_000*k), get(t, n.AWS(harness.Retries), bucket, fmt.Sprint(k))), "node %d key %d", i, k)
 			}
 		}
 		gone.Run()
@@ -117,10 +124,10 @@ func TestClusterRepairedReplicasAreGood(t *testing.T) {
 func TestClusterMinorityRefuses(t *testing.T) {
 	c := harness.StartCluster(t, 3, nil)
 	bucket := c.Nodes[0].Bucket(t)
-	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, "k", []byte("v")))
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(harness.Retries), bucket, "k", []byte("v")))
 	c.Nodes[1].Kill()
 	c.Nodes[2].Kill()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	_, err := c.Nodes[0].AWS().GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: aws.String("k")})
 	st, _ := status(err)
@@ -129,8 +136,8 @@ func TestClusterMinorityRefuses(t *testing.T) {
 	st, _ = status(err)
 	require.Equal(t, http.StatusServiceUnavailable, st, "%v", err)
 	c.Nodes[1].Run()
-	harness.Eventually(t, 15*time.Second, "service resumes", func() error {
-		return putKey(t.Context(), c.Nodes[0].AWS(), bucket, "after", []byte("x"))
+	harness.Eventually(t, 2*time.Minute, "service resumes", func() error {
+		return putKey(t.Context(), c.Nodes[0].AWS(harness.Retries), bucket, "after", []byte("x"))
 	})
 }
 
@@ -139,7 +146,7 @@ func TestClusterRestartsAllAtOnce(t *testing.T) {
 	c := harness.StartCluster(t, 3, nil)
 	bucket := c.Nodes[0].Bucket(t)
 	for i := range 30 {
-		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(), bucket, fmt.Sprint(i), noise(uint64(i), 5000)))
+		require.NoError(t, putKey(t.Context(), c.Nodes[i%3].AWS(harness.Retries), bucket, fmt.Sprint(i), noise(uint64(i), 5000)))
 	}
 	for _, n := range c.Nodes {
 		n.Kill()
@@ -151,7 +158,7 @@ func TestClusterRestartsAllAtOnce(t *testing.T) {
 		n.WaitReady()
 	}
 	for i := range 30 {
-		require.True(t, bytes.Equal(noise(uint64(i), 5000), get(t, c.Nodes[(i+1)%3].AWS(), bucket, fmt.Sprint(i))))
+		require.True(t, bytes.Equal(noise(uint64(i), 5000), get(t, c.Nodes[(i+1)%3].AWS(harness.Retries), bucket, fmt.Sprint(i))))
 	}
 }
 
@@ -162,8 +169,8 @@ func TestClusterRollingRestart(t *testing.T) {
 	for i, n := range c.Nodes {
 		require.NoError(t, n.Stop())
 		other := c.Nodes[(i+1)%3]
-		harness.Eventually(t, 5*time.Second, "writes go on", func() error {
-			return putKey(t.Context(), other.AWS(), bucket, fmt.Sprint(i), []byte("x"))
+		harness.Eventually(t, 2*time.Minute, "writes go on", func() error {
+			return putKey(t.Context(), other.AWS(harness.Retries), bucket, fmt.Sprint(i), []byte("x"))
 		})
 		n.Run()
 	}
@@ -175,13 +182,13 @@ func TestClusterRollingRestart(t *testing.T) {
 func TestClusterWipedCoordinator(t *testing.T) {
 	c := harness.StartCluster(t, 3, nil)
 	bucket := c.Nodes[0].Bucket(t)
-	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(), bucket, "k", []byte("v")))
+	require.NoError(t, putKey(t.Context(), c.Nodes[0].AWS(harness.Retries), bucket, "k", []byte("v")))
 	leader, followers := c.Roles()
 	wiped := followers[0]
 	wiped.Kill()
 	require.NoError(t, os.RemoveAll(wiped.Data+"/coordinator"))
 	wiped.Run()
-	harness.Eventually(t, 20*time.Second, "the wiped coordinator follows", func() error {
+	harness.Eventually(t, 2*time.Minute, "the wiped coordinator follows", func() error {
 		for _, n := range c.Nodes { // who leads may have changed
 			if strings.Contains(n.Log(), "a coordinator has caught up") {
 				return nil
@@ -190,10 +197,10 @@ func TestClusterWipedCoordinator(t *testing.T) {
 		return fmt.Errorf("not promoted yet")
 	})
 	leader.Kill()
-	harness.Eventually(t, 10*time.Second, "it votes", func() error {
-		return putKey(t.Context(), wiped.AWS(), bucket, "after", []byte("x"))
+	harness.Eventually(t, 2*time.Minute, "it votes", func() error {
+		return putKey(t.Context(), wiped.AWS(harness.Retries), bucket, "after", []byte("x"))
 	})
-	require.Equal(t, "v", string(get(t, wiped.AWS(), bucket, "k")))
+	require.Equal(t, "v", string(get(t, wiped.AWS(harness.Retries), bucket, "k")))
 }
 
 // TestClusterSecret: a process with another secret is no member, whatever else it knows.

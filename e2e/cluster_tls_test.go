@@ -24,8 +24,8 @@ func TestClusterTLS(t *testing.T) {
 	}
 	c := harness.StartCluster(t, 3, nil, "--cluster-tls", dir)
 	bucket := c.Nodes[0].Bucket(t)
-	require.NoError(t, putKey(t.Context(), c.Nodes[1].AWS(), bucket, "k", []byte("v")))
-	require.Equal(t, "v", string(get(t, c.Nodes[2].AWS(), bucket, "k")))
+	require.NoError(t, putKey(t.Context(), c.Nodes[1].AWS(harness.Retries), bucket, "k", []byte("v")))
+	require.Equal(t, "v", string(get(t, c.Nodes[2].AWS(harness.Retries), bucket, "k")))
 	out := serveFails(t, []string{"MINIKV_ROOT_USER=rootkey", "MINIKV_ROOT_PASSWORD=root-secret-key", "MINIKV_CLUSTER_SECRET=" + harness.ClusterSecret},
 		"--data", t.TempDir()+"/d", "--s3", "127.0.0.1:0", "--rest", "127.0.0.1:0", "--node", "n9", "--join", "127.0.0.1:1", "--rpc", "127.0.0.1:0",
 		"--cluster-tls", dir)

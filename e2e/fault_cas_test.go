@@ -80,7 +80,7 @@ func TestClusterCAS(t *testing.T) {
 	f := harness.StartFleet(t, harness.Plan{Coordinators: 3, Volumes: 3, Gateways: 3})
 	gateways := f.Gateways()
 	bucket, key := gateways[0].Bucket(t), "generation"
-	require.NoError(t, putKey(t.Context(), gateways[0].AWS(), bucket, key, []byte("0")))
+	require.NoError(t, putKey(t.Context(), gateways[0].AWS(harness.Retries), bucket, key, []byte("0")))
 	g := &generations{replaced: map[string]string{}, done: map[string]bool{}}
 	var kills atomic.Int64
 	ctx, cancel := lasting(t.Context(), *casDuration, func() bool { return g.enough() && kills.Load() > 0 })

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	faultAnswered = 20 * time.Second // a client that tries again is answered within
-	faultAttempt  = 4 * time.Second  // and gives up one attempt after
+	faultAnswered = time.Minute     // a client that tries again is answered within
+	faultAttempt  = 4 * time.Second // and gives up one attempt after, the first two; later ones have twice and four times as long
 	faultPause    = 50 * time.Millisecond
 	faultAvoid    = 10 * time.Second // a gateway that did not answer is asked last
 )
@@ -38,6 +38,7 @@ type faultRun struct {
 	f       *harness.Fleet
 	bucket  string
 	clients map[*harness.Node]*s3.Client
+	stalls  *stalls
 
 	mu      sync.Mutex // guards what follows: loads run beside steps
 	seq     uint64
@@ -65,6 +66,7 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 		strays:  map[string][]stray{},
 		loads:   map[string]bool{},
 	}
+	r.stalls = watchStalls(t)
 	p.Args = append(slices.Clone(faultArgs), p.Args...)
 	r.f = harness.StartFleet(t, p)
 	for _, g := range r.f.Gateways() {
@@ -118,7 +120,7 @@ func (r *faultRun) again(ctx context.Context, at *harness.Node, do func(context.
 		if at == nil {
 			c = r.next()
 		}
-		attempt, done := context.WithTimeout(ctx, faultAttempt)
+		attempt, done := context.WithTimeout(ctx, faultAttempt<<min(n/2, 2))
 		err := do(attempt, c)
 		done()
 		r.heard(c, err)

@@ -95,7 +95,7 @@ func awaitService(t *testing.T, f *harness.Fleet) {
 	t.Helper()
 	for _, g := range f.Gateways() {
 		g.WaitReady()
-		harness.Eventually(t, 30*time.Second, g.Name+" serves", func() error {
+		harness.Eventually(t, 2*time.Minute, g.Name+" serves", func() error {
 			ctx, cancel := context.WithTimeout(t.Context(), clusterAttempt)
 			defer cancel()
 			return putKey(ctx, g.AWS(), restBucket, "service", []byte(g.Name))

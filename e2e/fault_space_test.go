@@ -71,20 +71,39 @@ func (r *faultRun) fill([]string) error {
 func (r *faultRun) full([]string) error {
 	g := r.f.Gateways()[0]
 	key, v := r.newBig()
-	st, code := status(r.put(r.t.Context(), r.clients[g], key, v))
-	if st != http.StatusInsufficientStorage || code != "InsufficientStorage" {
-		return fmt.Errorf("S3 answers %d %s", st, code)
-	}
+	harness.Eventually(r.t, faultAnswered, "full", func() error {
+		st, code := status(r.put(r.t.Context(), r.clients[g], key, v))
+		if st == http.StatusServiceUnavailable { // no one leads
+			return errors.New(code)
+		}
+		if st != http.StatusInsufficientStorage || code != "InsufficientStorage" {
+			r.t.Fatalf("S3 answers %d %s", st, code)
+		}
+		return nil
+	})
+	return r.fullREST(g, v)
+}
+
+func (r *faultRun) fullREST(g *harness.Node, v content) error {
 	req, err := http.NewRequestWithContext(r.t.Context(), http.MethodPut, g.REST+"/full", bytes.NewReader(v.bytes()))
 	if err != nil {
 		return err
 	}
 	req.SetBasicAuth(harness.RootUser, harness.RootPassword)
-	resp, err := g.HTTPClient().Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = resp.Body.Close() }()
+	var resp *http.Response
+	harness.Eventually(r.t, faultAnswered, "full", func() error {
+		if req.Body, err = req.GetBody(); err != nil {
+			return err
+		}
+		if resp, err = g.HTTPClient().Do(req); err != nil {
+			return err
+		}
+		_ = resp.Body.Close()
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			return errors.New(resp.Status)
+		}
+		return nil
+	})
 	if resp.StatusCode != http.StatusInsufficientStorage {
 		return fmt.Errorf("REST answers %d", resp.StatusCode)
 	}
@@ -92,11 +111,8 @@ func (r *faultRun) full([]string) error {
 }
 
 func (r *faultRun) missing([]string) error {
-	st, err := r.f.Gateways()[0].Status()
-	if err == nil && st.UnderReplicated == 0 {
-		err = fmt.Errorf("every replica is there: nothing is tested: %+v", st)
-	}
-	return err
+	awaitStatus(r.t, r.f.Gateways()[0], "a replica is missing", func(st harness.ClusterStatus) bool { return st.UnderReplicated > 0 })
+	return nil
 }
 
 func (r *faultRun) spread([]string) error {

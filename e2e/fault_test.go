@@ -28,13 +28,13 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //
 // and the others, where NODE is a name, or leader, follower (one that does not lead), followers, all:
 //
-//	put N, overwrite N, delete N  as a client that tries again until it is answered; every one must be, within 20 s each
+//	put N, overwrite N, delete N  as a client that tries again until it is answered; every one must be, within a minute each
 //	big N, drop N                 puts of 4 MiB, and deletes of such
 //	fill                          puts of 4 MiB until one is answered 507, which must come
 //	full                          a put is answered 507 on both ports
 //	try N [at NODE]               puts without a second attempt: those that fail may have happened
 //	check [at NODE]               every object is one that was acknowledged last, or may have happened; the listing agrees
-//	resumes DURATION              a put is acknowledged within that time from now
+//	resumes DURATION              a put is acknowledged within that time from now, or within a minute if the machine stood still
 //	refuses NODE                  reads and writes at that gateway are answered 503
 //	load N ... end load           N clients read and write; each operation succeeds, after retries
 //	begin put KEY MIB [at NODE]   a put whose body is half sent; finish KEY sends the rest and must succeed, finish KEY any may fail
@@ -49,7 +49,7 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	join NODE                     a further volume; spread lets it have shards; drain NODE begins to empty one;
 //	                              moved waits until all moves are done, within 90 s
 //	replicate N                   every blob is to have N replicas; replicated waits until every shard has, within 90 s
-//	log NODE TEXT                 it has logged that, within 20 s; of the leader: one of the coordinators has, who leads may change
+//	log NODE TEXT                 it has logged that, within two minutes; of the leader: one of the coordinators has, who leads may change
 //
 // After the word faults in the first step nodes run the binary of the fault suite (see harness.FaultBinary), and there are also
 //
@@ -58,9 +58,10 @@ var faultAll = flag.Bool("fault.all", false, "run all scripts of testdata/faults
 //	it                            a NODE: the one of the last clock or disk step
 //	skewed NODE                   that gateway refuses signatures as too far from its time
 //	blobs                         counts the blobs on all volumes; kept DURATION: none of them go for that long; collected: some do, within 60 s
-//	reads N DURATION              of N objects read one after the other nine tenths are read within that time each
-//	exits NODE                    the process ends by itself, within 20 s
-//	end load p99 DURATION         99 of 100 operations were answered within that time and three times what it took in the load before
+//	reads N DURATION              of N objects read one after the other nine tenths are read within that time each, and three times the load's
+//	exits NODE                    the process ends by itself, within a minute
+//	end load p99 DURATION         99 of 100 operations were answered within that time and three times what it took in the load before,
+//	                              and as long as the machine stood still meanwhile
 func TestFaults(t *testing.T) {
 	t.Parallel() // most of it is waiting
 	files, err := filepath.Glob("testdata/faults/*.txt")
@@ -215,7 +216,7 @@ func (r *faultRun) at(args []string) ([]string, *harness.Node, error) {
 func (r *faultRun) logged(args []string) error {
 	text := strings.Join(args[1:], " ")
 	if args[0] == "leader" {
-		harness.Eventually(r.t, 20*time.Second, "a leader logs "+text, func() error {
+		harness.Eventually(r.t, 2*time.Minute, "a leader logs "+text, func() error {
 			for _, n := range r.f.Coordinators() {
 				if strings.Contains(n.Log(), text) {
 					return nil
@@ -226,7 +227,7 @@ func (r *faultRun) logged(args []string) error {
 		return nil
 	}
 	return r.each(args[:1], func(n *harness.Node) {
-		harness.Eventually(r.t, 20*time.Second, n.Name+" logs "+text, func() error {
+		harness.Eventually(r.t, 2*time.Minute, n.Name+" logs "+text, func() error {
 			if !strings.Contains(n.Log(), text) {
 				return errors.New("not yet")
 			}

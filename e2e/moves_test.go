@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -21,17 +23,20 @@ import (
 
 var movesKills = flag.Int("moves.kills", 2, "kills while shards are spread; half as many during each drain")
 
-// traffic writes and reads keys of its own without a client's retries, and knows what must be there.
+// traffic writes and reads keys of its own without a client's retries, and knows what must be there. What fails while another leader is
+// elected is tried again, as clients do: a machine that stands still may have no leader for longer than a failover takes.
 type traffic struct {
 	t      *testing.T
 	bucket string
 	nodes  []*harness.Node
 	strict bool // a failed request fails the test
 
-	stop context.CancelFunc
-	wg   sync.WaitGroup
-	ops  atomic.Int64
-	errs atomic.Int64
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
+	ops    atomic.Int64
+	errs   atomic.Int64
+	terms  atomic.Int64 // requests that failed while another leader was elected
+	raised lastTerm
 
 	mu    sync.Mutex
 	known map[string]uint64 // key: seed of its bytes; only what was acknowledged and is not being written
@@ -41,6 +46,11 @@ func startTraffic(t *testing.T, bucket string, strict bool, nodes ...*harness.No
 	ctx, cancel := context.WithCancel(t.Context())
 	x := &traffic{t: t, bucket: bucket, nodes: nodes, strict: strict, stop: cancel, known: map[string]uint64{}}
 	t.Cleanup(x.end)
+	x.wg.Go(func() {
+		for ; ctx.Err() == nil; waitFor(ctx, termLook) {
+			x.raised.look(nodes)
+		}
+	})
 	for w := range 4 {
 		x.wg.Go(func() { x.write(ctx, w) })
 	}
@@ -56,11 +66,65 @@ func once(o *s3.Options) { o.RetryMaxAttempts = 1 }
 
 func bytesOf(seed uint64) []byte { return noise(seed, int(seed%60_000)+1) }
 
-func (x *traffic) failed(what string, err error) {
+// try does a request, and again where it failed while another leader was elected; strict traffic has no other failures.
+func (x *traffic) try(what string, do func() error) (err error) {
+	for range trafficTries {
+		began := time.Now()
+		if err = do(); err == nil {
+			return nil
+		}
+		if st, _ := status(err); st != http.StatusServiceUnavailable || !x.strict || !x.raised.after(x.t.Context(), x.nodes, began) {
+			break
+		}
+		x.terms.Add(1)
+	}
 	x.errs.Add(1)
 	if x.strict {
 		x.t.Errorf("%s: %v", what, err)
 	}
+	return err
+}
+
+const (
+	trafficTries = 30
+	termLook     = 100 * time.Millisecond
+	termWait     = time.Minute
+)
+
+// lastTerm is the highest term of a leader that was seen, and when it was first.
+type lastTerm struct {
+	mu   sync.Mutex // guards what follows
+	term uint64
+	seen time.Time
+}
+
+// look asks the nodes in turn until one knows who leads.
+func (l *lastTerm) look(nodes []*harness.Node) bool {
+	for _, n := range nodes {
+		st, err := n.StatusWithin(2 * time.Second)
+		if err != nil || st.Leader == "" {
+			continue
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if st.Term > l.term {
+			l.term, l.seen = st.Term, time.Now()
+		}
+		return true
+	}
+	return false
+}
+
+// after waits until someone leads, and says whether the term is one that was first seen after a moment.
+func (l *lastTerm) after(ctx context.Context, nodes []*harness.Node, began time.Time) bool {
+	ctx, cancel := context.WithTimeout(ctx, termWait)
+	defer cancel()
+	for !l.look(nodes) && ctx.Err() == nil {
+		waitFor(ctx, termLook)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen.After(began)
 }
 
 // write goes round over a few keys of its own: overwrite, read back, and now and then something large.
@@ -79,14 +143,16 @@ func (x *traffic) write(ctx context.Context, w int) {
 		delete(x.known, key)
 		x.mu.Unlock()
 		if had {
-			if got, err := x.get(client, key); err != nil {
-				x.failed("GET "+key, err)
-			} else if !bytes.Equal(got, x.want(key, old)) {
+			var got []byte
+			err := x.try("GET "+key, func() (err error) {
+				got, err = x.get(client, key)
+				return err
+			})
+			if err == nil && !bytes.Equal(got, x.want(key, old)) {
 				x.t.Errorf("%s has other bytes", key)
 			}
 		}
-		if err := putKey(context.WithoutCancel(ctx), client, x.bucket, key, body); err != nil {
-			x.failed("PUT "+key, err)
+		if x.try("PUT "+key, func() error { return putKey(context.WithoutCancel(ctx), client, x.bucket, key, body) }) != nil {
 			continue
 		}
 		x.ops.Add(1)
@@ -104,7 +170,7 @@ func (x *traffic) want(key string, seed uint64) []byte {
 }
 
 func (x *traffic) get(client *s3.Client, key string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(x.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.t.Context()), time.Minute) // a test that has failed already waits for it
 	defer cancel()
 	out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &x.bucket, Key: aws.String(key)})
 	if err != nil {
@@ -116,6 +182,11 @@ func (x *traffic) get(client *s3.Client, key string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
+// tell logs what was done.
+func (x *traffic) tell() {
+	x.t.Logf("%d writes, %d failed requests, %d more while a leader was elected", x.ops.Load(), x.errs.Load(), x.terms.Load())
+}
+
 // verify reads everything that was acknowledged.
 func (x *traffic) verify(n *harness.Node) {
 	x.t.Helper()
@@ -123,8 +194,8 @@ func (x *traffic) verify(n *harness.Node) {
 	defer x.mu.Unlock()
 	for key, seed := range x.known {
 		var got []byte
-		harness.Eventually(x.t, 20*time.Second, key, func() (err error) {
-			got, err = x.get(n.AWS(), key)
+		harness.Eventually(x.t, 2*time.Minute, key, func() (err error) {
+			got, err = x.get(n.AWS(harness.Retries), key)
 			return err
 		})
 		if !bytes.Equal(got, x.want(key, seed)) {
@@ -136,7 +207,7 @@ func (x *traffic) verify(n *harness.Node) {
 func volumesByNode(t *testing.T, n *harness.Node) map[string]ops.NodeVolume {
 	t.Helper()
 	var a ops.NodeListAnswer
-	harness.Eventually(t, 20*time.Second, "node list", func() error {
+	harness.Eventually(t, 2*time.Minute, "node list", func() error {
 		a = ops.NodeListAnswer{}
 		return n.Operate("node/list", ops.None{}, &a)
 	})
@@ -149,16 +220,39 @@ func volumesByNode(t *testing.T, n *harness.Node) map[string]ops.NodeVolume {
 
 func operate(t *testing.T, n *harness.Node, name string, request any) (a ops.RebalanceAnswer) {
 	t.Helper()
-	harness.Eventually(t, 20*time.Second, name, func() error {
+	harness.Eventually(t, 2*time.Minute, name, func() error {
 		a = ops.RebalanceAnswer{}
 		return n.Operate(name, request, &a)
 	})
 	return a
 }
 
+// changeNode does something to a node; to ask for it twice is as to ask once, if the answer to the first was lost.
+func changeNode(t *testing.T, n *harness.Node, name, node string) {
+	t.Helper()
+	harness.Eventually(t, 2*time.Minute, name, func() error {
+		var list ops.NodeListAnswer
+		return n.Operate(name, ops.NodeRequest{Node: node}, &list)
+	})
+}
+
+// refuses asks for what must be refused with a cause.
+func refuses(t *testing.T, n *harness.Node, name string, request any, cause string) {
+	t.Helper()
+	harness.Eventually(t, 2*time.Minute, name, func() error {
+		var list ops.NodeListAnswer
+		err := n.Operate(name, request, &list)
+		require.Error(t, err)
+		if !strings.Contains(err.Error(), cause) {
+			return err
+		}
+		return nil
+	})
+}
+
 func awaitVolumes(t *testing.T, n *harness.Node, what string, ok func(map[string]ops.NodeVolume) bool) {
 	t.Helper()
-	harness.Eventually(t, 90*time.Second, what, func() error {
+	harness.Eventually(t, 2*time.Minute, what, func() error {
 		if all := volumesByNode(t, n); !ok(all) {
 			return fmt.Errorf("%+v; %+v", all, operate(t, n, "rebalance/status", ops.None{}))
 		}
@@ -168,7 +262,7 @@ func awaitVolumes(t *testing.T, n *harness.Node, what string, ok func(map[string
 
 func awaitRepaired(t *testing.T, n *harness.Node) {
 	t.Helper()
-	harness.Eventually(t, 60*time.Second, "every replica is there", func() error {
+	harness.Eventually(t, 2*time.Minute, "every replica is there", func() error {
 		st, err := n.Status()
 		if err == nil && st.UnderReplicated != 0 {
 			err = fmt.Errorf("%+v", st)
@@ -190,8 +284,7 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 	all := volumesByNode(t, n2)
 	require.Zero(t, all["v4"].Shards, "a new volume gets nothing before it is asked for")
 	require.Equal(t, 24, all["n1"].Shards)
-	var refused ops.NodeListAnswer
-	require.ErrorContains(t, n1.Operate("node/remove", ops.NodeRequest{Node: "n1"}, &refused), "drain it first")
+	refuses(t, n1, "node/remove", ops.NodeRequest{Node: "n1"}, "drain it first")
 
 	operate(t, n1, "rebalance/start", ops.None{})
 	awaitVolumes(t, n1, "the shards are spread", func(all map[string]ops.NodeVolume) bool {
@@ -202,17 +295,17 @@ func TestClusterGrowsAndShrinks(t *testing.T) {
 	require.EqualValues(t, 100, spread.Percent)
 
 	for _, name := range []string{"n1", "n2"} {
-		require.NoError(t, n3.Operate("node/drain", ops.NodeRequest{Node: name}, &refused))
+		changeNode(t, n3, "node/drain", name)
 	}
-	require.ErrorContains(t, n3.Operate("node/drain", ops.NodeRequest{Node: "n3"}, &refused), "replicas")
+	refuses(t, n3, "node/drain", ops.NodeRequest{Node: "n3"}, "replicas")
 	awaitVolumes(t, n1, "two nodes are empty", func(all map[string]ops.NodeVolume) bool {
 		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards == 24 && all["v4"].Shards == 24 && all["v5"].Shards == 24
 	})
 	for _, name := range []string{"n1", "n2"} {
-		require.NoError(t, n3.Operate("node/remove", ops.NodeRequest{Node: name}, &refused))
+		changeNode(t, n3, "node/remove", name)
 	}
 	x.end()
-	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
+	x.tell()
 	require.Greater(t, x.ops.Load(), int64(100))
 	awaitRepaired(t, n1)
 	alone(t, x, n1, n3, v4, v5)
@@ -262,10 +355,9 @@ func TestClusterMovesUnderKills(t *testing.T) {
 		}
 	}
 	kills(*movesKills)
-	var list ops.NodeListAnswer
-	harness.Eventually(t, 20*time.Second, "drain", func() error { return n3.Operate("node/drain", ops.NodeRequest{Node: "n1"}, &list) })
+	changeNode(t, n3, "node/drain", "n1")
 	kills(*movesKills / 2)
-	harness.Eventually(t, 20*time.Second, "drain", func() error { return n3.Operate("node/drain", ops.NodeRequest{Node: "n2"}, &list) })
+	changeNode(t, n3, "node/drain", "n2")
 	kills(*movesKills / 2)
 	t.Logf("after the kills: %+v", operate(t, n1, "rebalance/status", ops.None{}))
 	operate(t, n1, "rebalance/limit", ops.RebalanceLimitRequest{})
@@ -273,7 +365,7 @@ func TestClusterMovesUnderKills(t *testing.T) {
 		return all["n1"].Shards+all["n2"].Shards == 0 && all["n3"].Shards+all["v4"].Shards+all["v5"].Shards == 36
 	})
 	x.end()
-	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
+	x.tell()
 	awaitRepaired(t, n1)
 	awaitVolumes(t, n1, "those that left forget their blobs", func(all map[string]ops.NodeVolume) bool {
 		return all["n1"].Blobs+all["n2"].Blobs == 0 && all["n1"].Kept+all["n2"].Kept == 0
@@ -283,7 +375,7 @@ func TestClusterMovesUnderKills(t *testing.T) {
 
 func leaderOf(t *testing.T, f *harness.Fleet) (leader *harness.Node) {
 	t.Helper()
-	harness.Eventually(t, 20*time.Second, "a leader", func() error {
+	harness.Eventually(t, 2*time.Minute, "a leader", func() error {
 		for _, n := range f.Gateways() {
 			if st, err := n.Status(); err == nil && f.Nodes[st.Leader] != nil {
 				leader = f.Nodes[st.Leader]

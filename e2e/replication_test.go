@@ -30,7 +30,7 @@ func poolNow(n *harness.Node) (ops.Pool, error) {
 
 func awaitPool(t *testing.T, n *harness.Node, what string, ok func(p ops.Pool) bool) {
 	t.Helper()
-	harness.Eventually(t, 90*time.Second, what, func() error {
+	harness.Eventually(t, 2*time.Minute, what, func() error {
 		p, err := poolNow(n)
 		if err == nil && !ok(p) {
 			err = fmt.Errorf("%+v; %+v", p, operate(t, n, "rebalance/status", ops.None{}))
@@ -53,38 +53,38 @@ func TestClusterReplicationChanges(t *testing.T) {
 	}})
 	g, v1, v2, v3 := f.Nodes["g1"], f.Nodes["v1"], f.Nodes["v2"], f.Nodes["v3"]
 	x := startTraffic(t, g.Bucket(t), true, g)
-	harness.Eventually(t, 20*time.Second, "some writes", func() error {
+	harness.Eventually(t, 2*time.Minute, "some writes", func() error {
 		if x.ops.Load() < 60 {
 			return fmt.Errorf("%d", x.ops.Load())
 		}
 		return nil
 	})
-	r := g.CLI(t, "pool", "set-replication", "4")
+	r := g.Ask(t, "pool", "set-replication", "4")
 	require.Equal(t, 1, r.Code)
 	require.Contains(t, r.Err, "3 volumes are up and take shards; 4 replicas need as many")
-	require.Equal(t, 2, g.CLI(t, "pool", "set-replication", "none").Code)
+	require.Equal(t, 2, g.Ask(t, "pool", "set-replication", "none").Code)
 
-	r = g.CLI(t, "pool", "set-replication", "3", "--json")
+	r = g.Ask(t, "pool", "set-replication", "3", "--json")
 	require.Zero(t, r.Code, r.Err)
 	var a ops.PoolListAnswer
 	require.NoError(t, json.Unmarshal([]byte(r.Out), &a))
 	require.EqualValues(t, 3, a.Pools[0].Replication)
 	awaitPool(t, g, "three replicas", steadyAt(3))
 	x.end()
-	t.Logf("%d writes, %d failed requests", x.ops.Load(), x.errs.Load())
+	x.tell()
 	awaitRepaired(t, g)
-	require.Contains(t, g.CLI(t, "pool", "list").Out, "steady")
+	require.Contains(t, g.Ask(t, "pool", "list").Out, "steady")
 	alone(t, x, g, v1, v2, v3)
 	held := uint64(0)
 	for _, v := range volumesByNode(t, g) {
 		held += v.Blobs
 	}
 
-	r = g.CLI(t, "pool", "set-replication", "2")
+	r = g.Ask(t, "pool", "set-replication", "2")
 	require.Equal(t, 1, r.Code)
 	require.Contains(t, r.Err, "--yes")
 	operate(t, g, "rebalance/limit", ops.RebalanceLimitRequest{BytesPerSecond: 4 << 20})
-	r = g.CLI(t, "pool", "set-replication", "2", "--yes")
+	r = g.Ask(t, "pool", "set-replication", "2", "--yes")
 	require.Zero(t, r.Code, r.Err)
 	leader := f.Leader()
 	leader.Kill()
@@ -117,7 +117,7 @@ func TestClusterZones(t *testing.T) {
 	reads := &traffic{t: t, bucket: bucket}
 	const keys = 72
 	for i := range keys {
-		require.NoError(t, putKey(t.Context(), g.AWS(), bucket, fmt.Sprint("k", i), []byte(fmt.Sprint("v", i))))
+		require.NoError(t, putKey(t.Context(), g.AWS(harness.Retries), bucket, fmt.Sprint("k", i), []byte(fmt.Sprint("v", i))))
 	}
 	without := func(zones ...string) {
 		t.Helper()
@@ -129,7 +129,7 @@ func TestClusterZones(t *testing.T) {
 			}
 		}
 		for i := range keys {
-			harness.Eventually(t, 30*time.Second, "what is elsewhere", func() error { // those that have just come back are asked again soon
+			harness.Eventually(t, 2*time.Minute, "what is elsewhere", func() error { // those that have just come back are asked again soon
 				got, err := reads.get(g.AWS(once), fmt.Sprint("k", i))
 				if err == nil && string(got) != fmt.Sprint("v", i) {
 					t.Fatalf("without %v: k%d is %q", zones, i, got)
@@ -146,10 +146,10 @@ func TestClusterZones(t *testing.T) {
 	for _, z := range []string{"za", "zb", "zc"} {
 		without(z)
 	}
-	r := g.CLI(t, "pool", "set-replication", "4")
+	r := g.Ask(t, "pool", "set-replication", "4")
 	require.Zero(t, r.Code, r.Err)
 	require.Contains(t, r.Err, "4 replicas are in 3 zones")
-	require.Zero(t, g.CLI(t, "pool", "set-replication", "3", "--yes").Code)
+	require.Zero(t, g.Ask(t, "pool", "set-replication", "3", "--yes").Code)
 	awaitPool(t, g, "three replicas", steadyAt(3))
 	each := func() {
 		t.Helper()
@@ -158,8 +158,7 @@ func TestClusterZones(t *testing.T) {
 		}
 	}
 	each()
-	var list ops.NodeListAnswer
-	require.NoError(t, g.Operate("node/drain", ops.NodeRequest{Node: "v1"}, &list))
+	changeNode(t, g, "node/drain", "v1")
 	awaitVolumes(t, g, "v1 is empty", func(all map[string]ops.NodeVolume) bool { return all["v1"].Shards == 0 && all["v4"].Shards == 24 })
 	each()
 }
@@ -182,12 +181,12 @@ func TestClusterWeights(t *testing.T) {
 	require.Zero(t, all["v3"].Shards)
 	require.Equal(t, 48, all["v1"].Shards+all["v2"].Shards)
 	require.InDelta(t, 0.5, all["v1"].Weight, 1e-9)
-	r := g.CLI(t, "node", "set-weight", "v3", "2000")
+	r := g.Ask(t, "node", "set-weight", "v3", "2000")
 	require.Zero(t, r.Code, r.Err)
 	require.Contains(t, r.Out, "50.0% (2000)")
-	require.Equal(t, 2, g.CLI(t, "node", "set-weight", "v3", "heavy").Code)
-	require.Zero(t, g.CLI(t, "node", "set-weight", "v1", "0").Code)
-	r = g.CLI(t, "pool", "set-replication", "3")
+	require.Equal(t, 2, g.Ask(t, "node", "set-weight", "v3", "heavy").Code)
+	require.Zero(t, g.Ask(t, "node", "set-weight", "v1", "0").Code)
+	r = g.Ask(t, "pool", "set-replication", "3")
 	require.Equal(t, 1, r.Code)
 	require.Contains(t, r.Err, "volume 1 on v1 has weight 0")
 	before := all["v1"].Shards
@@ -199,7 +198,7 @@ func TestClusterWeights(t *testing.T) {
 	require.NoError(t, f.Nodes["v3"].Stop())
 	f.Nodes["v3"].Run()
 	require.EqualValues(t, 2000, *volumesByNode(t, g)["v3"].WeightSet, "what it was told at its start was for the first time only")
-	require.Contains(t, g.CLI(t, "node", "set-weight", "v1", "auto").Out, "100.0%")
+	require.Contains(t, g.Ask(t, "node", "set-weight", "v1", "auto").Out, "100.0%")
 }
 
 // replicate asks for a number of replicas, whatever it takes: asked for twice it is the same.

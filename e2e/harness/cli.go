@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -23,6 +24,21 @@ func (n *Node) CLI(t testing.TB, args ...string) Ran {
 		"MINIKV_ENDPOINT": n.REST, "MINIKV_ACCESS_KEY": RootUser, "MINIKV_SECRET_KEY": RootPassword,
 	}, args...)
 }
+
+// Ask is CLI, again and again while the cluster cannot answer now (exit code 5), as when it elects a leader.
+func (n *Node) Ask(t testing.TB, args ...string) (r Ran) {
+	t.Helper()
+	Eventually(t, time.Minute, "minikv "+strings.Join(args, " "), func() error {
+		if r = n.CLI(t, args...); r.Code == codeTryAgain {
+			return fmt.Errorf("%+v", r)
+		}
+		return nil
+	})
+	return r
+}
+
+// codeTryAgain is how the binary ends when there was no answer.
+const codeTryAgain = 5
 
 // Command runs the binary with some arguments and nothing in its environment but env.
 func Command(t testing.TB, env map[string]string, args ...string) Ran {
@@ -56,7 +72,7 @@ func (c *Cluster) Join(name, roles string, args ...string) (n *Node, rpc string)
 		Env: map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret},
 		Args: append([]string{
 			"--node", name, "--join", strings.Join(join, ","), "--roles", roles, "--rpc", rpc, "--raft", freePort(c.t),
-			"--ballast.size", "1MiB", "--shutdown-timeout", "5s",
+			"--ballast.size", "1MiB", "--shutdown-timeout", "30s",
 		}, args...),
 	}), rpc
 }

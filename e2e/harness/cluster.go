@@ -52,7 +52,7 @@ func StartCluster(t testing.TB, size int, order []int, args ...string) *Cluster 
 			Env: map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret},
 			Args: append([]string{
 				"--node", fmt.Sprintf("n%d", i+1), "--cluster", strings.Join(peers, ","), "--rpc", rpcs[i], "--raft", rafts[i],
-				"--ballast.size", "1MiB", "--shutdown-timeout", "5s",
+				"--ballast.size", "1MiB", "--shutdown-timeout", "30s",
 			}, args...),
 		}))
 	}
@@ -85,7 +85,8 @@ func newNode(t testing.TB, opts Options) *Node {
 	t.Cleanup(func() {
 		n.Kill()
 		if t.Failed() {
-			t.Logf("log of %s:\n%s", n.S3, tail(n.Log(), 3000))
+			t.Logf("trouble of %s %s:\n%s", n.Name, n.S3, trouble(n.Log(), 40))
+			t.Logf("log of %s %s:\n%s", n.Name, n.S3, tail(n.Log(), 3000))
 		}
 	})
 	return n
@@ -125,7 +126,7 @@ func (n *Node) StatusWithin(d time.Duration) (ClusterStatus, error) {
 // Roles finds the leader and the others, as the first node that answers tells.
 func (c *Cluster) Roles() (leader *Node, followers []*Node) {
 	c.t.Helper()
-	Eventually(c.t, 15*time.Second, "a leader", func() error {
+	Eventually(c.t, 2*time.Minute, "a leader", func() error {
 		var last error
 		for _, asked := range c.Nodes {
 			st, err := asked.Status()

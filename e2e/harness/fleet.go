@@ -96,7 +96,7 @@ func (f *Fleet) addJoining(name, roles string) *Node {
 }
 
 func (f *Fleet) add(name string, args ...string) *Node {
-	args = append([]string{"--node", name, "--ballast.size", "1MiB", "--shutdown-timeout", "5s"}, args...)
+	args = append([]string{"--node", name, "--ballast.size", "1MiB", "--shutdown-timeout", "30s"}, args...)
 	o := Options{Env: map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret}, Args: append(args, f.plan.Args...), Faults: f.plan.Faults}
 	if f.plan.Change != nil {
 		f.plan.Change(name, &o)
@@ -130,7 +130,7 @@ func (f *Fleet) of(names []string) (nodes []*Node) {
 func (f *Fleet) Leader() *Node {
 	f.t.Helper()
 	var leader *Node
-	Eventually(f.t, 20*time.Second, "a leader", func() error {
+	Eventually(f.t, 2*time.Minute, "a leader", func() error {
 		l, err := f.FindLeader()
 		leader = l
 		return err

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -275,6 +276,20 @@ func tail(s string, n int) string {
 		return "..." + s[len(s)-n:]
 	}
 	return s
+}
+
+// trouble is the last n lines of a log that warn, tell of an error or of a request that was not served, and of who leads.
+func trouble(log string, n int) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		for _, mark := range []string{"\tWARN\t", "\tERROR\t", "\"status\": 5", " leads"} {
+			if strings.Contains(line, mark) {
+				lines = append(lines, line)
+				break
+			}
+		}
+	}
+	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
 // Eventually polls until ok holds or the time is over.

@@ -35,7 +35,7 @@ func startTiers(t testing.TB, opts Options) *Node {
 	}
 	part := func(name, role string, o Options, args ...string) *Node {
 		o.Args = append([]string{
-			"--node", name, "--roles", role, "--ballast.size", "1MiB", "--shutdown-timeout", "5s",
+			"--node", name, "--roles", role, "--ballast.size", "1MiB", "--shutdown-timeout", "30s",
 		}, append(args, o.Args...)...)
 		env := map[string]string{"MINIKV_CLUSTER_SECRET": ClusterSecret}
 		for k, v := range o.Env {
