@@ -12,7 +12,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 endpoint, label = sys.argv[1], sys.argv[2]
-s3 = boto3.client("s3", endpoint_url=endpoint, config=Config(signature_version="s3v4", s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}))
+# Like every client of S3 it tries again what was answered 503 SlowDown, on a machine that stands still for a while.
+s3 = boto3.client("s3", endpoint_url=endpoint, config=Config(
+    signature_version="s3v4", s3={"addressing_style": "path"}, retries={"mode": "standard", "total_max_attempts": 4}))
 bucket = "boto-" + label
 new = tuple(int(p) for p in boto3.__version__.split(".")[:2]) >= (1, 36)
 rng = random.Random(7)
@@ -116,9 +118,9 @@ fails(404, "NoSuchUpload", s3.abort_multipart_upload, Bucket=bucket, Key="r", Up
 
 # Presigned GET and PUT.
 curl = ["curl", "-fsS"] + (["--cacert", os.environ["AWS_CA_BUNDLE"]] if endpoint.startswith("https") else [])
-url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=60)
+url = s3.generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=600)
 subprocess.run(curl + ["-X", "PUT", "--data-binary", "@-", url], input=b"by url", check=True)
-url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=60)
+url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "signed +ü"}, ExpiresIn=600)
 assert subprocess.run(curl + [url], stdout=subprocess.PIPE, check=True).stdout == b"by url"
 
 # Many at once.

@@ -11,14 +11,35 @@ export MINIKV_ROOT_USER=cikey MINIKV_ROOT_PASSWORD=ci-secret-0123456789
 export AWS_ACCESS_KEY_ID=$MINIKV_ROOT_USER AWS_SECRET_ACCESS_KEY=$MINIKV_ROOT_PASSWORD AWS_DEFAULT_REGION=us-east-1
 unset AWS_CA_BUNDLE # Debian's rclone refuses it with its own transport
 export AWS_CONFIG_FILE=$work/aws.config AWS_EC2_METADATA_DISABLED=true AWS_PAGER=
-S3_ADDR=127.0.0.1:19000 REST_ADDR=127.0.0.1:15000
+# free PORT...: nobody listens there.
+free() {
+  local p
+  for p; do ! (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || return 1; done
+}
+# Two ports for S3 and two for REST, and behind them all that deploy/serve.sh counts up from the latter. They lie below the ports of the Go suites
+# and those that the kernel gives to outgoing connections.
+ports=
+for first in $(seq 2000 600 9200 | shuf); do
+  rest=$((first + 10))
+  # shellcheck disable=SC2046
+  if free "$first" $((first + 1)) "$rest" $((rest + 1)) $(seq $((rest + 110)) $((rest + 132))) $((rest + 410)) $((rest + 420)) \
+    $(seq $((rest + 510)) $((rest + 532))); then
+    ports=$first
+    break
+  fi
+done
+[ -n "$ports" ] || { echo "no free ports"; exit 1; }
+S3_ADDR=127.0.0.1:$ports REST_ADDR=127.0.0.1:$((ports + 10))
+S3_ADDR2=127.0.0.1:$((ports + 1)) REST_ADDR2=127.0.0.1:$((ports + 11))
 S3=http://$S3_ADDR REST=http://$REST_ADDR
 server=
 
 CLUSTER=${CLUSTER:-}
 S3_OTHER=$S3
-[ -z "$CLUSTER" ] || S3_OTHER=http://127.0.0.1:19001
+[ -z "$CLUSTER" ] || S3_OTHER=http://$S3_ADDR2
 
+# ready REST-URL CURL-OPTION...: it says so.
+ready() { curl -fs -m 10 "${@:2}" "$1/health/ready" >/dev/null 2>&1; }
 start() {
   if [ -n "$CLUSTER" ]; then
     MINIKV_DATA=$work/data MINIKV_BIN=$BIN MINIKV_S3=$S3_ADDR MINIKV_REST=$REST_ADDR deploy/serve.sh 3 3 2 >>"$work/server.log" 2>&1 &
@@ -26,8 +47,8 @@ start() {
     "$BIN" serve --data "$work/data" --s3 $S3_ADDR --rest $REST_ADDR >>"$work/server.log" 2>&1 &
   fi
   server=$!
-  for _ in $(seq 1200); do
-    curl -fs "$REST/health/ready" >/dev/null 2>&1 && { [ -z "$CLUSTER" ] || curl -fs http://127.0.0.1:15001/health/ready >/dev/null 2>&1; } && return 0
+  for _ in $(seq 3600); do
+    ready "$REST" && { [ -z "$CLUSTER" ] || ready "http://$REST_ADDR2"; } && return 0
     kill -0 $server 2>/dev/null || break
     sleep 0.05
   done
@@ -236,12 +257,12 @@ done
 boto3_tls() {
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
     -addext subjectAltName=IP:127.0.0.1 -keyout "$work/tls.key" -out "$work/tls.crt"
-  "$BIN" serve --data "$work/tls-data" --s3 127.0.0.1:19001 --rest 127.0.0.1:15001 --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" &
+  "$BIN" serve --data "$work/tls-data" --s3 "$S3_ADDR2" --rest "$REST_ADDR2" --tls-cert "$work/tls.crt" --tls-key "$work/tls.key" &
   # Expanded now: what is local is gone when the trap runs.
   # shellcheck disable=SC2064
   trap "kill -9 $!; wait" EXIT
-  for _ in $(seq 1200); do curl -fs --cacert "$work/tls.crt" https://127.0.0.1:15001/health/ready && break; sleep 0.05; done
-  AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py https://127.0.0.1:19001 tls
+  for _ in $(seq 3600); do ! ready "https://$REST_ADDR2" --cacert "$work/tls.crt" || break; kill -0 $!; sleep 0.05; done
+  AWS_CA_BUNDLE=$work/tls.crt "$1" .ci/boto3_suite.py "https://$S3_ADDR2" tls
 }
 [ -n "$CLUSTER" ] || for py in /usr/bin/python3 $(command -v python3); do
   "$py" -c 'import boto3' 2>/dev/null || continue
