@@ -64,7 +64,7 @@ func startInprocOver(t *testing.T, instead objects.Volume) *inproc {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = coord.Close() })
 	require.NoError(t, coord.WaitReady(ctx))
-	meta, err := metaclient.New(ctx, coord, metaclient.Config{})
+	meta, err := metaclient.New(ctx, coord, metaclient.Config{RetryFor: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = meta.Close() })
 	vol, err := volume.Open("/volume", volume.Config{Store: store.Options{FS: vfs.NewMem(), Reserve: -1, Ballast: -1}})

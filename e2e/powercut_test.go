@@ -70,7 +70,7 @@ func openRig(ctx context.Context, fs vfs.FS) (r *rig, err error) {
 	if err = r.coord.WaitReady(ctx); err != nil {
 		return r, err
 	}
-	if r.meta, err = metaclient.New(ctx, r.coord, metaclient.Config{}); err != nil {
+	if r.meta, err = metaclient.New(ctx, r.coord, metaclient.Config{RetryFor: time.Minute}); err != nil {
 		return r, err
 	}
 	r.objs = objects.New(r.meta, r, objects.Options{BudgetBytes: 16 << 20})
