@@ -61,7 +61,7 @@ func freeAddress() (string, error) {
 
 // ready waits until the server of the script is ready.
 func ready(ts *testscript.TestScript, _ bool, _ []string) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -76,7 +76,7 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 		}
 		select {
 		case <-ctx.Done():
-			ts.Fatalf("not ready within 20 s")
+			ts.Fatalf("not ready within a minute")
 		case <-tick.C:
 		}
 	}

@@ -131,7 +131,7 @@ func TestStories(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := &History{Keys: []string{"a", "b", "c"}, Entries: c.history}
-			err := Check(h, 10*time.Second)
+			err := Check(h, time.Minute)
 			removeDrawing(t, err)
 			if c.good && err != nil || !c.good && !errors.Is(err, ErrIllegal) {
 				t.Fatalf("good %v, verdict %v", c.good, err)

@@ -278,7 +278,7 @@ func TestWorkload(t *testing.T) {
 					t.Fatalf("only %d operations: %v", n, h.Stats())
 				}
 				start := time.Now()
-				err := Check(h, 20*time.Second)
+				err := Check(h, 2*time.Minute)
 				removeDrawing(t, err)
 				if seed == 0 {
 					t.Logf("%d operations, checked in %v: %v", len(h.Entries), time.Since(start).Round(time.Millisecond), err)

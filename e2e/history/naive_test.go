@@ -63,7 +63,7 @@ func TestAgainstNaive(t *testing.T) {
 	for seed := range uint64(4000) {
 		h := randomHistory(rand.New(rand.NewPCG(seed, 1)))
 		want := naively(h)
-		err := Check(h, 10*time.Second)
+		err := Check(h, time.Minute)
 		removeDrawing(t, err)
 		if got := err == nil; got != want {
 			t.Fatalf("seed %d: %v, the naive checker says %v\n%s", seed, err, want, describe(h))

@@ -106,7 +106,7 @@ func check(t *testing.T, f *fake) (Report, error) {
 	s := httptest.NewServer(f)
 	defer s.Close()
 	return CAS(t.Context(), Config{
-		Endpoints: []string{s.URL, s.URL}, AccessKey: "a", SecretKey: "s", Region: "us-east-1", Writers: 8, Generations: 25, Timeout: 10 * time.Second,
+		Endpoints: []string{s.URL, s.URL}, AccessKey: "a", SecretKey: "s", Region: "us-east-1", Writers: 8, Generations: 25, Timeout: time.Minute,
 	})
 }
 
@@ -174,7 +174,7 @@ func TestWhatIsNoS3Server(t *testing.T) {
 			}
 			h(w, r)
 		}))
-		r, err := CAS(t.Context(), Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 1, Timeout: 5 * time.Second})
+		r, err := CAS(t.Context(), Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 1, Timeout: time.Minute})
 		s.Close()
 		require.ErrorIs(t, err, ErrUnavailable)
 		require.ErrorContains(t, err, says)
@@ -189,7 +189,7 @@ func TestWhatIsNoS3Server(t *testing.T) {
 func TestNothingDoneIsNoSuccess(t *testing.T) {
 	s := httptest.NewServer(&fake{})
 	defer s.Close()
-	cfg := Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: 5 * time.Second}
+	cfg := Config{Endpoints: []string{s.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: time.Minute}
 	short := cfg
 	short.Duration = 1
 	r, err := CAS(t.Context(), short)
@@ -213,7 +213,7 @@ func TestEndpointsOfTwoStores(t *testing.T) {
 	a, b := httptest.NewServer(&fake{}), httptest.NewServer(&fake{})
 	defer a.Close()
 	defer b.Close()
-	_, err := CAS(t.Context(), Config{Endpoints: []string{a.URL, b.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: 5 * time.Second})
+	_, err := CAS(t.Context(), Config{Endpoints: []string{a.URL, b.URL}, AccessKey: "a", SecretKey: "s", Writers: 2, Generations: 5, Timeout: time.Minute})
 	require.ErrorIs(t, err, ErrUnavailable)
 	require.ErrorContains(t, err, "was written at "+a.URL+" and reads at "+b.URL+" as 404 NoSuchKey")
 }

@@ -67,7 +67,7 @@ func testConfig(t *testing.T) *config.Config {
 	c := config.Default()
 	c.Data, c.S3, c.REST = filepath.Join(t.TempDir(), "data"), "127.0.0.1:0", "127.0.0.1:0"
 	c.RootUser, c.RootPassword = testUser, testSecret
-	c.Ballast, c.ShutdownTimeout = 1<<20, 10*time.Second
+	c.Ballast, c.ShutdownTimeout = 1<<20, time.Minute
 	return c
 }
 
@@ -116,7 +116,7 @@ func (r *running) end() error {
 	case err := <-r.done:
 		r.done <- err
 		return err
-	case <-time.After(30 * time.Second):
+	case <-time.After(3 * time.Minute):
 		r.t.Fatal("the node did not end")
 		return nil
 	}
@@ -266,7 +266,7 @@ func TestDrainLetsARequestEnd(t *testing.T) {
 			c.Close()
 		}
 		return err != nil
-	}, 10*time.Second, time.Millisecond, "the port is closed")
+	}, time.Minute, time.Millisecond, "the port is closed")
 	for _, half := range []string{"first half, ", "second half"} {
 		_, err := io.WriteString(c, half)
 		require.NoError(t, err)
