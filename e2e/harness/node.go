@@ -292,7 +292,7 @@ func trouble(log string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "")
 }
 
-// Eventually polls until ok holds or the time is over.
+// Eventually polls until ok holds or the time is over; then it looks once more, as the machine may have stood still.
 func Eventually(t testing.TB, within time.Duration, what string, ok func() error) {
 	t.Helper()
 	deadline := time.NewTimer(within)
@@ -306,6 +306,9 @@ func Eventually(t testing.TB, within time.Duration, what string, ok func() error
 		}
 		select {
 		case <-deadline.C:
+			if err = ok(); err == nil {
+				return
+			}
 			t.Fatalf("%s: not within %v: %v", what, within, err)
 		case <-tick.C:
 		}
