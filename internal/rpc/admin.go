@@ -75,6 +75,8 @@ func (c *CoordinatorClient) Operate(ctx context.Context, op ops.Spec, request []
 		case a.r.ran && a.r.kind == errs.NotLeader && !a.begun:
 			c.find.hint(addr, a.r.leader)
 			err = errs.WrapKind(op.Name, errs.NotProposed, err)
+		case a.r.ran && !op.Repeatable() && (a.r.kind == errs.Timeout || a.r.kind == errs.Canceled):
+			return nil, errs.WrapKind(op.Name, errs.IndeterminateResult, err) // its deadline is ours, and its word of that came first
 		case a.r.ran || a.sinkFailed:
 			return nil, errs.Wrap(op.Name, err)
 		default:

@@ -79,19 +79,38 @@ func TestALeaderThatIsLost(t *testing.T) {
 	c := newTrio(t)
 	var begun atomic.Int64
 	c.nodes[0].status = nil // says that it leads
+	asking, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	for i, n := range c.nodes {
 		n.operate = func(ctx context.Context, _ ops.Spec, _ []byte, _ ops.Sink) ([]byte, error) {
 			begun.Add(1)
 			if i == 0 {
+				cancel()
 				<-ctx.Done()
 				return nil, ctx.Err()
 			}
 			return []byte("1"), nil
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), circuitMax)
-	defer cancel()
-	_, err := c.client(t).Operate(ctx, probeDo, nil, &gathered{})
+	_, err := c.client(t).Operate(asking, probeDo, nil, &gathered{})
 	require.Equal(t, errs.IndeterminateResult, errs.KindOf(err), "%v", err)
 	require.Equal(t, int64(1), begun.Load())
+}
+
+// TestAnOperationThatWasCutShort at the leader, whose deadline is the caller's, may have been done, unless it changes nothing.
+func TestAnOperationThatWasCutShort(t *testing.T) {
+	for _, kind := range []errs.Kind{errs.Timeout, errs.Canceled} {
+		for _, x := range []struct {
+			op   ops.Spec
+			told errs.Kind
+		}{{probeDo, errs.IndeterminateResult}, {ops.RaftList.Spec, kind}} {
+			c := newTrio(t)
+			c.nodes[0].operate = func(context.Context, ops.Spec, []byte, ops.Sink) ([]byte, error) {
+				return nil, errs.E("test", kind, "cut short")
+			}
+			_, err := c.client(t).Operate(t.Context(), x.op, nil, &gathered{})
+			require.Equal(t, x.told, errs.KindOf(err), "%s: %v", x.op.Name, err)
+			require.Equal(t, "cut short", errs.Message(err))
+		}
+	}
 }
