@@ -38,6 +38,7 @@ type faultRun struct {
 	f       *harness.Fleet
 	bucket  string
 	clients map[*harness.Node]*s3.Client
+	gates   []*harness.Node // the gateways; loads take them from here while nodes join the fleet
 	stalls  *stalls
 
 	mu      sync.Mutex // guards what follows: loads run beside steps
@@ -69,7 +70,8 @@ func newFaultRun(t *testing.T, p harness.Plan) *faultRun {
 	r.stalls = watchStalls(t)
 	p.Args = append(slices.Clone(faultArgs), p.Args...)
 	r.f = harness.StartFleet(t, p)
-	for _, g := range r.f.Gateways() {
+	r.gates = r.f.Gateways()
+	for _, g := range r.gates {
 		r.clients[g] = g.AWS()
 	}
 	r.bucket = r.f.Gateways()[0].Bucket(t)
@@ -90,11 +92,10 @@ var faultArgs = []string{"--queue.delay", "3s", "--collect.interval", "1s", "--e
 func (r *faultRun) next() *s3.Client {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	gs := r.f.Gateways()
 	var c *s3.Client
-	for range gs {
+	for range r.gates {
 		r.turn++
-		if c = r.clients[gs[r.turn%len(gs)]]; time.Since(r.silent[c]) > faultAvoid {
+		if c = r.clients[r.gates[r.turn%len(r.gates)]]; time.Since(r.silent[c]) > faultAvoid {
 			break
 		}
 	}

@@ -66,7 +66,7 @@ func (r *faultRun) skewed(args []string) error {
 	return errors.Join(err, failed)
 }
 
-// sumBlobs is the number of blobs that the volumes told the leader of.
+// sumBlobs is the number of blobs that the volumes told the leader of, once all did: one who has just begun to lead was not told yet.
 func (r *faultRun) sumBlobs() (sum uint64, err error) {
 	for _, g := range r.f.Gateways() {
 		var st harness.ClusterStatus
@@ -74,6 +74,9 @@ func (r *faultRun) sumBlobs() (sum uint64, err error) {
 			continue
 		}
 		for _, v := range st.Volumes {
+			if !v.Up {
+				return 0, fmt.Errorf("%+v", st)
+			}
 			sum += v.Blobs
 		}
 		return sum, nil
@@ -84,7 +87,7 @@ func (r *faultRun) sumBlobs() (sum uint64, err error) {
 // countBlobs waits until the number stays the same: volumes tell it with their heartbeats.
 func (r *faultRun) countBlobs([]string) error {
 	same, last := 0, uint64(0)
-	harness.Eventually(r.t, faultAnswered, "a steady number of blobs", func() error {
+	harness.Eventually(r.t, 3*time.Minute, "a steady number of blobs", func() error {
 		n, err := r.sumBlobs()
 		if err != nil {
 			return err
@@ -103,7 +106,7 @@ func (r *faultRun) countBlobs([]string) error {
 }
 
 // blobsSteady looks in a row, at least 20 ms apart, are longer than a heartbeat takes.
-const blobsSteady = 100
+const blobsSteady = 75
 
 func (r *faultRun) kept(args []string) error {
 	d, err := time.ParseDuration(args[0])

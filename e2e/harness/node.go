@@ -282,6 +282,9 @@ func tail(s string, n int) string {
 func trouble(log string, n int) string {
 	var lines []string
 	for line := range strings.Lines(log) {
+		if strings.Contains(line, "/admin/status") { // tests ask again and again
+			continue
+		}
 		for _, mark := range []string{"\tWARN\t", "\tERROR\t", "\"status\": 5", " leads"} {
 			if strings.Contains(line, mark) {
 				lines = append(lines, line)
