@@ -190,8 +190,10 @@ s3cmd_tree() {
   ! grep -E "^(upload|delete)" <<<"$out" || { echo "$out" | head; return 1; }
 }
 # ----------------------------------------------------------------------------------------------------------- curl
+# curl tries again what was answered 503, as other clients do by themselves: a cluster may elect a leader at any moment.
+again=(--retry 10 --retry-delay 1)
 curl_s3() {
-  local sig=(--aws-sigv4 "aws:amz:us-east-1:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -H x-amz-content-sha256:UNSIGNED-PAYLOAD --path-as-is -fsS)
+  local sig=("${again[@]}" --aws-sigv4 "aws:amz:us-east-1:s3" --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" -H x-amz-content-sha256:UNSIGNED-PAYLOAD --path-as-is -fsS)
   curl "${sig[@]}" -X PUT "$S3/curl-bucket"
   curl "${sig[@]}" -T "$work/files/five" "$S3/curl-bucket/a/./b"
   curl "${sig[@]}" "$S3/curl-bucket/a/./b" -o "$work/back"
@@ -199,10 +201,10 @@ curl_s3() {
   curl "${sig[@]}" "$S3/curl-bucket?list-type=2" | grep '<Key>a/./b</Key>'
   curl "${sig[@]}" -r 10-19 "$S3/curl-bucket/a/./b" | cmp - <(tail -c +11 "$work/files/five" | head -c 10 || :)
   curl "${sig[@]}" -X DELETE "$S3/curl-bucket/a/./b"
-  [ "$(curl -s -o /dev/null -w '%{http_code}' "$S3/curl-bucket")" = 403 ]
+  [ "$(curl "${again[@]}" -s -o /dev/null -w '%{http_code}' "$S3/curl-bucket")" = 403 ]
 }
 curl_rest() {
-  local u=(-fsS -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY")
+  local u=("${again[@]}" -fsS -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY")
   curl "${u[@]}" -T "$work/files/five" "$REST/some/key"
   curl "${u[@]}" "$REST/some/key" | cmp - "$work/files/five"
   curl "${u[@]}" -r 0-9 "$REST/some/key" | cmp - <(head -c 10 "$work/files/five")
@@ -210,8 +212,8 @@ curl_rest() {
   [ "$(curl "${u[@]}" "$REST/kv/range")" = reserved ]
   curl "${u[@]}" -X POST "$REST/batch" -d '{"ops":[{"op":"put","key":"b/1","value":"one"},{"op":"put","key":"b/2","value":"two"},{"op":"delete","key":"some/key"}]}'
   curl "${u[@]}" "$REST/range?prefix=b/&include_values=true" | grep two
-  [ "$(curl -s -o /dev/null -w '%{http_code}' -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$REST/some/key")" = 404 ]
-  [ "$(curl -s -o /dev/null -w '%{http_code}' "$REST/b/1")" = 401 ]
+  [ "$(curl "${again[@]}" -s -o /dev/null -w '%{http_code}' -u "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" "$REST/some/key")" = 404 ]
+  [ "$(curl "${again[@]}" -s -o /dev/null -w '%{http_code}' "$REST/b/1")" = 401 ]
   curl "${u[@]}" "$REST/metrics" | grep '^minikv_'
   # The same objects as the S3 bucket minikv.
   aws --endpoint-url $S3 s3 cp s3://minikv/b/1 - | grep -x one

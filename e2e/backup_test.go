@@ -28,7 +28,7 @@ func writeOn(t *testing.T, n *harness.Node, bucket string) *writing {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	w := &writing{stop: cancel}
-	client := n.AWS()
+	client := n.AWS(harness.Retries)
 	w.ended.Go(func() {
 		for i := int64(0); ctx.Err() == nil; i++ {
 			if err := putKey(ctx, client, bucket, keyOf(i), valueOf(i)); err != nil {
@@ -52,7 +52,7 @@ func valueOf(i int64) []byte { return []byte(fmt.Sprintf("value %d of the backup
 // wantFirst reads the first n keys.
 func wantFirst(t *testing.T, node *harness.Node, bucket string, n int64) {
 	t.Helper()
-	client := node.AWS()
+	client := node.AWS(harness.Retries)
 	listed := map[string]bool{}
 	for _, key := range listAll(t, client, bucket) {
 		listed[key] = true
@@ -74,7 +74,7 @@ func backedUp(t *testing.T, n *harness.Node, w *writing) (file string, before in
 	})
 	before = w.done.Load()
 	file = filepath.Join(t.TempDir(), "backup")
-	r := n.CLI(t, "backup", file)
+	r := n.Ask(t, "backup", file)
 	require.Zero(t, r.Code, r.Err)
 	require.Contains(t, r.Out, "objects in")
 	after := w.done.Load()
@@ -128,7 +128,7 @@ func TestBackup(t *testing.T) {
 	again.Restart()
 	wantFirst(t, again, bucket, before)
 	require.Equal(t, "v", string(get(t, again.AWS(), bucket, "new")))
-	harness.Eventually(t, time.Minute, "a healthy store", func() error {
+	harness.Eventually(t, 2*time.Minute, "a healthy store", func() error {
 		st, _ := statusOf(t, again)
 		if st.Health != ops.Healthy {
 			return fmt.Errorf("%v", st.Reasons)
@@ -143,7 +143,7 @@ func TestBackupOfACluster(t *testing.T) {
 	c := harness.StartCluster(t, 3, nil)
 	bucket := c.Nodes[0].Bucket(t)
 	file, before := backedUp(t, c.Nodes[1], writeOn(t, c.Nodes[0], bucket))
-	was, _ := statusOf(t, c.Nodes[0])
+	was := statusShows(t, c.Nodes[0], "the cluster", func(st ops.StatusAnswer) bool { return st.Cluster != "" })
 	for _, n := range c.Nodes {
 		n.Kill()
 	}
@@ -159,9 +159,9 @@ func TestBackupOfACluster(t *testing.T) {
 		n.WaitReady()
 	}
 	wantFirst(t, c.Nodes[2], bucket, before)
-	harness.Eventually(t, 30*time.Second, "a healthy cluster", func() error {
+	harness.Eventually(t, 2*time.Minute, "a healthy cluster", func() error {
 		st, _ := statusOf(t, c.Nodes[0])
-		if st.Health != ops.Healthy || len(st.Coordinators) != 3 {
+		if st.Cluster == "" || st.Health != ops.Healthy || len(st.Coordinators) != 3 {
 			return fmt.Errorf("%v %+v", st.Reasons, st.Coordinators)
 		}
 		if st.Cluster == was.Cluster {
@@ -170,10 +170,10 @@ func TestBackupOfACluster(t *testing.T) {
 		return nil
 	})
 	for i, n := range c.Nodes {
-		require.NoError(t, putKey(t.Context(), n.AWS(), bucket, fmt.Sprint("new-", i), []byte("v")))
+		require.NoError(t, putKey(t.Context(), n.AWS(harness.Retries), bucket, fmt.Sprint("new-", i), []byte("v")))
 	}
 	c.Nodes[1].Kill() // the one that was restored is not needed any more
-	harness.Eventually(t, 10*time.Second, "the others go on", func() error {
+	harness.Eventually(t, 2*time.Minute, "the others go on", func() error {
 		return putKey(t.Context(), c.Nodes[0].AWS(), bucket, "later", []byte("v"))
 	})
 }

@@ -23,7 +23,7 @@ func TestDoctorCAS(t *testing.T) {
 		for _, e := range endpoints {
 			args = append(args, "--endpoint", e)
 		}
-		r := n.CLI(t, args...)
+		r := n.Ask(t, args...)
 		require.Zero(t, r.Code, "%+v", r)
 		var report doctor.Report
 		require.NoError(t, json.Unmarshal([]byte(r.Out), &report))
