@@ -28,6 +28,7 @@ func knocks(t *testing.T) (near net.Conn, closed func() bool) {
 func TestADoorIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := NewDoor(3, time.Second)
+		waiting := func() int { d.mu.Lock(); defer d.mu.Unlock(); return d.guests.Len() }
 		var guests []*Guest
 		var closed []func() bool
 		come := func() {
@@ -51,12 +52,12 @@ func TestADoorIsBounded(t *testing.T) {
 		}
 		require.Equal(t, []bool{false, true, false, false, false}, is())
 		guests[1].Leave()
-		require.Equal(t, 3, d.guests.Len())
+		require.Equal(t, 3, waiting())
 
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.Equal(t, []bool{false, true, true, true, true}, is())
-		require.Zero(t, d.guests.Len())
+		require.Zero(t, waiting())
 
 		come()
 		d.Close()
