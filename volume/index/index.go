@@ -143,7 +143,8 @@ func (t *Table) get(hash uint64, id *object.BlobID, e *Entry) bool {
 
 // Put adds an entry or replaces that of the same id; it returns the replaced one, if any.
 func (t *Table) Put(e Entry) (old Entry, replaced bool) {
-	n, h := split(e.ID.Hash())
+	hash := e.ID.Hash()
+	n, h := split(hash)
 	p := &t.parts[n]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -152,56 +153,64 @@ func (t *Table) Put(e Entry) (old Entry, replaced bool) {
 		old, p.slots[slot] = p.slots[slot], e
 		return old, true
 	}
-	t.insert(n, h, e)
+	t.insert(slot, hash, &e)
 	return Entry{}, false
 }
 
-// add is Put of an entry whose id is not there; false, and nothing is put, if it is.
-func (t *Table) add(e Entry) bool {
-	n, h := split(e.ID.Hash())
+// add is Put of an entry whose id, with this hash, is not there; false, and nothing is put, if it is.
+func (t *Table) add(hash uint64, e *Entry) bool {
+	n, h := split(hash)
 	p := &t.parts[n]
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if _, found := p.find(h, e.ID); found {
-		return false
+	slot, found := p.find(h, e.ID)
+	if !found {
+		t.insert(slot, hash, e)
 	}
-	t.insert(n, h, e)
-	return true
+	return !found
 }
 
-// insert adds an entry to a locked part that does not have it.
-func (t *Table) insert(n int, h uint64, e Entry) {
+// insert adds an entry with this hash to a locked part that does not have it; slot is where find said that it belongs.
+func (t *Table) insert(slot int, hash uint64, e *Entry) {
+	n, h := split(hash)
 	p := &t.parts[n]
 	t.count.Add(1)
-	p.insert(h, e)
+	p.insert(slot, h, e)
+	p.maybe.add(hash)
 	if t.maybes[n].Load() != p.maybe {
 		t.maybes[n].Store(p.maybe)
 	}
 }
 
-func (p *part) insert(h uint64, e Entry) {
+func (p *part) insert(slot int, h uint64, e *Entry) {
 	if p.slots == nil {
 		p.reset(bits.Len(sizeMin) - 1)
 		p.rebuilt()
+		slot = p.home(h)
 	}
 	if p.used*10 >= (1<<p.bits)*loadTenth {
 		p.grow()
+		slot, _ = p.find(h, e.ID)
 	}
-	for {
-		slot, _ := p.find(h, e.ID)
-		end := slot
-		for end < len(p.slots) && p.slots[end].lenst != 0 {
-			end++
-		}
-		if end < len(p.slots) {
-			copy(p.slots[slot+1:end+1], p.slots[slot:end])
-			p.slots[slot] = e
-			p.used++
-			p.maybe.add(e.ID.Hash())
-			return
-		}
+	for !p.put(slot, e) {
 		p.grow()
+		slot, _ = p.find(h, e.ID)
 	}
+}
+
+// put makes room for an entry at slot, by pushing on what is there; false if there is none up to the end.
+func (p *part) put(slot int, e *Entry) bool {
+	end := slot
+	for end < len(p.slots) && p.slots[end].lenst != 0 {
+		end++
+	}
+	if end >= len(p.slots) {
+		return false
+	}
+	copy(p.slots[slot+1:end+1], p.slots[slot:end])
+	p.slots[slot] = *e
+	p.used++
+	return true
 }
 
 func (p *part) reset(bits int) {

@@ -111,16 +111,17 @@ func (x *Index) Put(e Entry) {
 	x.levels.Load().overlay.Put(e)
 }
 
-// Add puts an entry of an id that the index did not know a moment ago, and says so: false, and nothing is put, if it may know it by now
+// Add puts entries of ids that the index did not know a moment ago. known[i] says that entry i was not put: the index may know its id by now
 // from other writers (see Move then). It looks nowhere but into memory.
-func (x *Index) Add(e Entry) bool {
+func (x *Index) Add(entries []Entry, known []bool) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	l := x.levels.Load()
-	if l.frozen != nil && l.frozen.may(e.ID.Hash()) {
-		return false
+	for i := range entries {
+		e := &entries[i]
+		hash := e.ID.Hash()
+		known[i] = l.frozen != nil && l.frozen.may(hash) || !l.overlay.add(hash, e)
 	}
-	return l.overlay.add(e)
 }
 
 // Move is Put, but the entry keeps the state of the one it replaces (old, if replaced) if that is higher; now is what is in the index after it.
@@ -366,7 +367,8 @@ func (p *part) after(from object.BlobID) []Entry {
 
 // move puts e, raised to the state of the entry that it replaces, here or below, unless that is dead.
 func (t *Table) move(e *Entry, below func() (Entry, bool), dead func(segment uint32) bool) (old Entry, replaced bool) {
-	n, h := split(e.ID.Hash())
+	hash := e.ID.Hash()
+	n, h := split(hash)
 	p := &t.parts[n]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -386,13 +388,14 @@ func (t *Table) move(e *Entry, below func() (Entry, bool), dead func(segment uin
 		p.slots[slot] = *e
 		return old, replaced
 	}
-	t.insert(n, h, *e)
+	t.insert(slot, hash, e)
 	return old, replaced
 }
 
 // modify lets change alter the entry of id. If there is none, one that below gives is put first, unless change leaves it as it is.
 func (t *Table) modify(id object.BlobID, below func() (Entry, bool), change func(e *Entry)) {
-	n, h := split(id.Hash())
+	hash := id.Hash()
+	n, h := split(hash)
 	p := &t.parts[n]
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -407,6 +410,6 @@ func (t *Table) modify(id object.BlobID, below func() (Entry, bool), change func
 	}
 	was := e
 	if change(&e); e != was {
-		t.insert(n, h, e)
+		t.insert(slot, hash, &e)
 	}
 }

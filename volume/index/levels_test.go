@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -65,9 +66,22 @@ func TestLevelsAgainstAMap(t *testing.T) {
 				}
 			},
 			"add": func(t *rapid.T) {
-				e := MakeEntry(id.Draw(t, "id"), rapid.Uint32Range(0, 20).Draw(t, "segment"), 8*int64(rapid.IntRange(0, 1000).Draw(t, "off")), 5, Prepared, 1)
-				if _, known := model[e.ID]; !known && !dead[e.Segment] && x.Add(e) {
-					model[e.ID] = e
+				var entries []Entry
+				for range rapid.IntRange(1, 100).Draw(t, "count") {
+					e := MakeEntry(id.Draw(t, "id"), rapid.Uint32Range(0, 20).Draw(t, "segment"), 8*int64(rapid.IntRange(0, 1000).Draw(t, "off")), 5, Prepared, 1)
+					if _, known := model[e.ID]; !known && !dead[e.Segment] {
+						entries = append(entries, e)
+					}
+				}
+				known := make([]bool, len(entries))
+				x.Add(entries, known)
+				for i, e := range entries {
+					if _, twice := model[e.ID]; twice && !known[i] {
+						t.Fatalf("%x was put twice", e.ID)
+					}
+					if !known[i] {
+						model[e.ID] = e
+					}
 				}
 			},
 			"update": func(t *rapid.T) {
@@ -155,19 +169,24 @@ func TestLevelsAgainstAMap(t *testing.T) {
 	})
 }
 
-// TestAdd: what the levels in memory know is not put again.
+// TestAdd: what the levels in memory know is not put again; what comes with it is.
 func TestAdd(t *testing.T) {
 	x := New(nil)
-	e := MakeEntry(testID(1), 1, 8, 5, Committed, 1)
-	if !x.Add(e) || x.Add(MakeEntry(testID(1), 2, 8, 5, Prepared, 1)) {
-		t.Fatal("added twice, or not at all")
+	entry := func(n uint64, segment uint32) Entry { return MakeEntry(testID(n), segment, 8, 5, Committed, 1) }
+	add := func(want []bool, entries ...Entry) {
+		t.Helper()
+		known := make([]bool, len(entries))
+		if x.Add(entries, known); !slices.Equal(known, want) {
+			t.Fatalf("known: %v, want %v", known, want)
+		}
 	}
+	add([]bool{false, true, false}, entry(1, 1), entry(1, 2), entry(2, 1))
 	x.Freeze()
-	if x.Add(MakeEntry(testID(1), 2, 8, 5, Prepared, 1)) {
-		t.Fatal("added over a frozen one")
-	}
-	if got, ok, err := x.Get(testID(1)); got != e || !ok || err != nil {
-		t.Fatal(got, ok, err)
+	add([]bool{true, false, true}, entry(1, 2), entry(3, 1), entry(2, 2))
+	for n := range uint64(3) {
+		if got, ok, err := x.Get(testID(n + 1)); got != entry(n+1, 1) || !ok || err != nil {
+			t.Fatal(got, ok, err)
+		}
 	}
 }
 

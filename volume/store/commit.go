@@ -66,16 +66,11 @@ func (l *log) write(g *batch) (durable bool, err error) {
 // syncAndApply syncs, and while the disk works, has the index told of the group's new blobs, which are many. Nobody was promised them yet, and
 // who prepares one of them again waits for it to land; if the sync fails, they are forgotten again.
 func (l *log) syncAndApply(g *batch) error {
-	a, base := l.active, l.active.Pos()-int64(g.used)
-	err := a.StartSync(g.used)
-	if err != nil {
+	if err := l.active.StartSync(g.used); err != nil {
 		return l.synced(err)
 	}
-	for i := range g.entries {
-		if e := &g.entries[i]; e.fresh {
-			l.unsynced = append(l.unsynced, e.h.ID)
-			e.known = l.st.applyNew(a, base+int64(e.at), &e.h)
-		}
+	for _, i := range l.applyNew(g) {
+		l.unsynced = append(l.unsynced, g.entries[i].h.ID)
 	}
 	return l.syncActive()
 }
@@ -112,13 +107,13 @@ func (l *log) synced(err error) error {
 // applied makes the group's records known, as far as they are not yet.
 func (l *log) applied(g *batch, durable bool) {
 	base := l.active.Pos() - int64(g.used)
+	l.applyNew(g)
 	for i := range g.entries {
 		e := &g.entries[i]
 		switch e.h.Type {
 		case record.Blob:
-			off := base + int64(e.at)
-			if !e.known && !(e.fresh && l.st.applyNew(l.active, off, &e.h)) {
-				l.st.applyBlob(l.active, off, &e.h)
+			if !e.known {
+				l.st.applyBlob(l.active, base+int64(e.at), &e.h)
 			}
 			if !durable {
 				l.unsynced = append(l.unsynced, e.h.ID)
@@ -132,6 +127,46 @@ func (l *log) applied(g *batch, durable bool) {
 		}
 	}
 	l.st.counters.bytes.Add(int64(g.used))
+}
+
+// news is what a group tells the index of new blobs; kept for its memory.
+type news struct {
+	at      []int // in the group's entries
+	entries []index.Entry
+	known   []bool // by other ways; see Index.Add
+}
+
+// applyNew puts the group's blobs that the index did not know when they were prepared into the index, all at once, but for those that it may
+// know by now (see applyBlob). It gives the numbers of their entries, until it is called again.
+func (l *log) applyNew(g *batch) []int {
+	n, base := &l.news, l.active.Pos()-int64(g.used)
+	n.at, n.entries, n.known = n.at[:0], n.entries[:0], n.known[:0]
+	for i := range g.entries {
+		if e := &g.entries[i]; e.fresh && !e.known {
+			n.at, n.entries, n.known = append(n.at, i), append(n.entries, entryOf(l.active, base+int64(e.at), &e.h)), append(n.known, false)
+		}
+	}
+	if len(n.at) == 0 {
+		return nil
+	}
+	l.st.index.Add(n.entries, n.known)
+	added, newest, lengths, records := n.at[:0], uint64(0), int64(0), int64(0)
+	for j, i := range n.at {
+		e := &g.entries[i]
+		if n.known[j] {
+			continue
+		}
+		e.known, added = true, append(added, i)
+		newest = max(newest, e.h.Epochs.Cluster)
+		lengths, records = lengths+int64(e.h.Length), records+int64(l.layout.Size(int(e.h.Length)))
+		l.st.good(e.h.ID)
+	}
+	if len(added) == 0 {
+		return nil
+	}
+	l.st.counters.newestEpoch(&l.st.newest, newest)
+	l.st.accountAll(l.active, int64(len(added)), lengths, records)
+	return added
 }
 
 // fail gives the active segment up after a failed write or sync (I12): it ends where the last good sync ended. The next segment

@@ -45,7 +45,8 @@ type log struct {
 	active    *seg
 	pending   []record.End    // seals that the next segment must begin with
 	unsynced  []object.BlobID // blobs in the index that are not on disk yet (Interval, Never)
-	uncertain bool            // the last group is on disk but nothing says so
+	news      news
+	uncertain bool // the last group is on disk but nothing says so
 	lastWrite time.Time
 	lastSync  time.Time
 	began     time.Time // of the active segment

@@ -168,18 +168,6 @@ func entryOf(s *seg, off int64, h *record.Header) index.Entry {
 	return index.MakeEntry(h.ID, uint32(s.Number), off, int(h.Length), state, h.Epochs.Cluster)
 }
 
-// applyNew puts a written blob that the index did not know when it was prepared into the index; false if it may know it by now (see
-// applyBlob).
-func (st *Store) applyNew(s *seg, off int64, h *record.Header) bool {
-	if !st.index.Add(entryOf(s, off, h)) {
-		return false
-	}
-	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
-	st.account(s, int(h.Length), 1)
-	st.good(h.ID)
-	return true
-}
-
 // applyBlob puts a written blob into the index.
 func (st *Store) applyBlob(s *seg, off int64, h *record.Header) {
 	st.counters.newestEpoch(&st.newest, h.Epochs.Cluster)
@@ -231,11 +219,15 @@ func (st *Store) account(s *seg, length int, sign int64) {
 	if s == nil {
 		return
 	}
-	size := int64(s.Layout().Size(length))
-	s.bytes.Add(sign * size)
-	st.counters.liveBlobs.Add(sign)
-	st.counters.liveBytes.Add(sign * int64(length))
-	if s.blobs.Add(sign) != 0 {
+	st.accountAll(s, sign, sign*int64(length), sign*int64(s.Layout().Size(length)))
+}
+
+// accountAll adds so many blobs to a segment's accounts, their lengths, and those of their records; or takes them off, if that is negative.
+func (st *Store) accountAll(s *seg, blobs, lengths, records int64) {
+	s.bytes.Add(records)
+	st.counters.liveBlobs.Add(blobs)
+	st.counters.liveBytes.Add(lengths)
+	if s.blobs.Add(blobs) != 0 {
 		return
 	}
 	st.mu.Lock()
