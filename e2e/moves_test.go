@@ -45,6 +45,7 @@ type traffic struct {
 func startTraffic(t *testing.T, bucket string, strict bool, nodes ...*harness.Node) *traffic {
 	ctx, cancel := context.WithCancel(t.Context())
 	x := &traffic{t: t, bucket: bucket, nodes: nodes, strict: strict, stop: cancel, known: map[string]uint64{}}
+	x.raised.look(nodes)
 	t.Cleanup(x.end)
 	x.wg.Go(func() {
 		for ; ctx.Err() == nil; waitFor(ctx, termLook) {
