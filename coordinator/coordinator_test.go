@@ -29,13 +29,13 @@ func testConfig(t testing.TB, fs vfs.FS, dir string) coordinator.Config {
 		BallastBytes: -1,
 		KV:           kv.Options{CacheBytes: 1 << 20, MemTableBytes: 256 << 10},
 	}
-	c.Raft.SegmentBytes = 256 << 10
+	c.Raft.SegmentBytes, c.Raft.AppendHangMax = 256<<10, time.Minute // a busy disk is not the subject
 	return c
 }
 
 func open(t testing.TB, cfg coordinator.Config) *coordinator.Coordinator {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	c, err := coordinator.Open(ctx, cfg)
 	must(t, err)

@@ -125,7 +125,7 @@ func checkCut(t *testing.T, x cut) error {
 }
 
 func checkLife(t *testing.T, fs vfs.FS, acked, life int) error {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	co, err := coordinator.Open(ctx, crashConfig(t, fs))
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"minikv/coordinator"
 	"minikv/coordinator/consensus"
@@ -34,6 +35,7 @@ func (stillVolumes) Fetch(context.Context, uint32, []object.Want) ([]object.Fetc
 func poolConfig(t *testing.T, replication uint32, at ...string) coordinator.Config {
 	cfg := testConfig(t, vfs.NewMem(), "/c")
 	cfg.Pool.Replication, cfg.Moves, cfg.Volumes = replication, stillVolumes{}, nil
+	cfg.DownAfter = time.Hour // nobody tells of them
 	for i, s := range at {
 		node, zone, _ := strings.Cut(s, "/")
 		cfg.Volumes = append(cfg.Volumes, &metapb.VolumeRow{Number: uint32(i + 1), Id: append(make([]byte, 15), byte(i+1)), Node: node, Zone: zone, Capacity: 1 << 30})

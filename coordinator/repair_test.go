@@ -54,7 +54,7 @@ func TestTheDyingIsNotMissing(t *testing.T) {
 	deleteKey(t, m, b, "key")
 	c.RepairNow()
 	// It is counted once it was answered.
-	require.Eventually(t, func() bool { return missing() == 0 && c.RepairStats().Cleared > 0 }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return missing() == 0 && c.RepairStats().Cleared > 0 }, time.Minute, 10*time.Millisecond)
 	if did := c.RepairStats(); did.Copied != 0 || did.Cleared != 3 {
 		t.Fatalf("%+v", did)
 	}
