@@ -284,7 +284,8 @@ func TestAPeerThatFailsIsLeftAloneAWhile(t *testing.T) {
 func TestOtherCallsOfCoordinators(t *testing.T) {
 	c := newTrio(t)
 	client := c.client(t)
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	states, err := client.RunStates(ctx, []object.RunBase{{1}, {2}})
 	require.NoError(t, err)
 	require.Len(t, states.States, 2)

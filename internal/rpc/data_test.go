@@ -35,7 +35,9 @@ func dataOf(c *VolumeClient) (all, free int) {
 func reach(t *testing.T, c *VolumeClient) {
 	t.Helper()
 	c.peer.data.dialMax = time.Minute
-	_, err := c.Stats(context.Background())
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	_, err := c.Stats(ctx)
 	require.NoError(t, err)
 }
 

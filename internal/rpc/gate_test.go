@@ -268,12 +268,14 @@ func (c careless) Clone() credentials.TransportCredentials { return c }
 func TestDistrustIsToldFromAbsence(t *testing.T) {
 	bothWays(t, func(t *testing.T, ca *testCA) {
 		g := newGuarded(t, ca)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
 		cfg := *node(t, ca, "x", certs.AllRoles)
 		cfg.Secret = secretOf(t, "another secret, long enough")
 		c, err := NewVolumeClient(newPool(t, &cfg), g.addr, "", VolumeRef{})
 		require.NoError(t, err)
 		for range 10 { // also when the peer is no longer asked, for it has not answered of late
-			_, err = c.Stats(context.Background())
+			_, err = c.Stats(ctx)
 			require.True(t, errs.Is(err, errs.AccessDenied), "%v", err)
 			require.ErrorContains(t, err, "another cluster secret")
 		}
@@ -284,7 +286,7 @@ func TestDistrustIsToldFromAbsence(t *testing.T) {
 		right := node(t, ca, "x", certs.AllRoles)
 		c, err = NewVolumeClient(newPool(t, right), g.addr, "another-node", VolumeRef{})
 		require.NoError(t, err)
-		_, err = c.Stats(context.Background())
+		_, err = c.Stats(ctx)
 		require.True(t, errs.Is(err, errs.AccessDenied), "%v", err)
 	})
 }

@@ -279,7 +279,8 @@ func TestConfirmer(t *testing.T) {
 		Client:  rpc.NewCoordinatorClient(p, rpc.CoordinatorConfig{}),
 		Address: func(raft.Server) (string, error) { return l.Addr().String(), nil },
 	}
-	ctx := context.Background()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	require.NoError(t, c.Confirm(ctx, raft.Server{ID: "a"}, 4))
 	require.Error(t, c.Confirm(ctx, raft.Server{ID: "a"}, 5))
 	require.Error(t, c.Confirm(ctx, raft.Server{ID: "b"}, 4))
