@@ -15,7 +15,7 @@ import (
 )
 
 // gate decides who may call what (R1). It stands where a stream begins, before any message of it is read.
-type gate struct{ log *zap.Logger }
+type gate struct{ log *Refusals }
 
 type callerKey struct{}
 

@@ -25,7 +25,7 @@ type creds struct {
 	cfg    *secure.Config
 	expect secure.Expect   // client
 	told   func(err error) // client: how the last handshake ended
-	log    *zap.Logger     // server
+	log    *Refusals       // server
 	data   *dataServer     // server: gets the connections of its protocol
 	door   *secure.Door    // server
 }

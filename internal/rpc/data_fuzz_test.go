@@ -76,7 +76,7 @@ func FuzzDataServer(f *testing.F) {
 		}
 		v := newMemVolume()
 		vs := &volumeServer{volumes: []LocalVolume{v.local()}, budget: semaphore.NewWeighted(BlobMax)}
-		d := newDataServer(zap.NewNop())
+		d := newDataServer(zap.NewNop(), NewRefusals(zap.NewNop()))
 		defer d.kill()
 		conn := &answering{heard: heard{in: bytes.NewReader(b)}}
 		session := &secure.Session{Proved: true, Peer: certs.Identity{Node: "g1", Roles: gateway}}

@@ -24,6 +24,7 @@ const dataProgress = 5 * time.Second
 
 // dataServer answers the data connections that the handshake tells from gRPC's.
 type dataServer struct {
+	refusals *Refusals
 	log      *zap.Logger
 	ctx      context.Context // of calls
 	kill     context.CancelFunc
@@ -37,8 +38,8 @@ type dataServer struct {
 	closing bool
 }
 
-func newDataServer(log *zap.Logger) *dataServer {
-	d := &dataServer{log: log, idle: dataServerIdle, progress: dataProgress, conns: map[net.Conn]bool{}}
+func newDataServer(log *zap.Logger, refusals *Refusals) *dataServer {
+	d := &dataServer{log: log, refusals: refusals, idle: dataServerIdle, progress: dataProgress, conns: map[net.Conn]bool{}}
 	d.ctx, d.kill = context.WithCancel(context.Background())
 	return d
 }
@@ -125,7 +126,7 @@ func (c *served) next() bool {
 		err = c.allowed(&q)
 	}
 	if err != nil { // no byte more of it is read
-		c.d.log.Warn("a call was refused", zap.Stringer("remote", c.conn.RemoteAddr()), zap.Stringer("caller", c.session.Peer), zap.Error(err))
+		c.d.refusals.Warn("a call was refused", zap.Stringer("remote", c.conn.RemoteAddr()), zap.Stringer("caller", c.session.Peer), zap.Error(err))
 		c.refuse(err)
 		return false
 	}

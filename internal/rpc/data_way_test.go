@@ -116,7 +116,7 @@ func TestNothingSpoiledIsTakenForWhole(t *testing.T) {
 	require.NoError(t, err)
 	reach(t, c)
 	ctx, failed := context.Background(), 0
-	const rounds = 150
+	const rounds = 60
 	for i := range rounds {
 		d := c.peer.data
 		d.mu.Lock()

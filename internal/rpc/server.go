@@ -72,12 +72,13 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	if cfg.strangersFor == 0 {
 		cfg.strangersFor = strangersFor
 	}
-	s := &Server{cfg: cfg, data: newDataServer(cfg.Log), door: secure.NewDoor(strangersMax, cfg.strangersFor)}
-	s.grpc = grpc.NewServer(s.options()...)
+	refusals := NewRefusals(cfg.Log)
+	s := &Server{cfg: cfg, data: newDataServer(cfg.Log, refusals), door: secure.NewDoor(strangersMax, cfg.strangersFor)}
+	s.grpc = grpc.NewServer(s.options(refusals)...)
 	return s, nil
 }
 
-func (s *Server) options() []grpc.ServerOption {
+func (s *Server) options(refusals *Refusals) []grpc.ServerOption {
 	unary := func(ctx context.Context, req any, info *grpc.UnaryServerInfo, h grpc.UnaryHandler) (resp any, err error) {
 		defer recovered(s.cfg.Log, info.FullMethod, &err)
 		return unaryServer(ctx, req, info, h)
@@ -87,8 +88,8 @@ func (s *Server) options() []grpc.ServerOption {
 		return streamServer(srv, ss, info, h)
 	}
 	return []grpc.ServerOption{
-		grpc.Creds(&creds{cfg: s.cfg.Security, log: s.cfg.Log, data: s.data, door: s.door}),
-		grpc.InTapHandle(gate{s.cfg.Log}.tap),
+		grpc.Creds(&creds{cfg: s.cfg.Security, log: refusals, data: s.data, door: s.door}),
+		grpc.InTapHandle(gate{refusals}.tap),
 		grpc.UnaryInterceptor(unary),
 		grpc.StreamInterceptor(streaming),
 		grpc.ForceServerCodecV2(codec{}),

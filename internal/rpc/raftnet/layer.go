@@ -12,6 +12,7 @@ import (
 
 	"minikv/internal/certs"
 	"minikv/internal/errs"
+	"minikv/internal/rpc"
 	"minikv/internal/rpc/secure"
 )
 
@@ -30,6 +31,7 @@ type layer struct {
 	advertise raft.ServerAddress
 	patience  time.Duration // with a request that stops in the middle
 	door      *secure.Door
+	refusals  *rpc.Refusals
 
 	ready  chan net.Conn
 	ctx    context.Context // ends with Close
@@ -44,7 +46,7 @@ type layer struct {
 var _ raft.StreamLayer = (*layer)(nil)
 
 func newLayer(l net.Listener, cfg Config) *layer {
-	s := &layer{Listener: l, cfg: cfg, door: secure.NewDoor(handshakesMax, handshakeMax), patience: patienceMax, ready: make(chan net.Conn), conns: map[net.Conn]struct{}{}}
+	s := &layer{Listener: l, cfg: cfg, refusals: rpc.NewRefusals(cfg.Log), door: secure.NewDoor(handshakesMax, handshakeMax), patience: patienceMax, ready: make(chan net.Conn), conns: map[net.Conn]struct{}{}}
 	s.advertise = raft.ServerAddress(cfg.Advertise)
 	if s.advertise == "" {
 		s.advertise = raft.ServerAddress(l.Addr().String())
@@ -96,7 +98,7 @@ func (s *layer) welcome(conn net.Conn) {
 	guest.Leave()
 	if err != nil {
 		if s.ctx.Err() == nil {
-			s.cfg.Log.Warn("a connection to Raft's port was refused", zap.Stringer("remote", conn.RemoteAddr()), zap.Error(err))
+			s.refusals.Warn("a connection to Raft's port was refused", zap.Stringer("remote", conn.RemoteAddr()), zap.Error(err))
 		}
 		return
 	}
