@@ -44,7 +44,7 @@ func (l *leader) RunStates(_ context.Context, bases []object.RunBase) (states []
 
 func open(t *testing.T, fs vfs.FS) *Server {
 	t.Helper()
-	s, err := Open("/v", Config{Store: store.Options{FS: fs, Reserve: -1, Ballast: -1, Tidy: -1, Certify: -1, SmallSegment: 8 << 20, LargeSegment: 16 << 20}})
+	s, err := Open("/v", Config{Store: store.Options{FS: fs, Reserve: -1, Ballast: -1, Tidy: -1, Certify: -1, ScrubRate: -1, SmallSegment: 8 << 20, LargeSegment: 16 << 20}})
 	must(t, err)
 	return s
 }
