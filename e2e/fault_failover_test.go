@@ -24,6 +24,7 @@ const (
 	failoverMax   = 5 * time.Second // I13
 	failoverSlow  = 3 * time.Second // the nodes' logs are shown
 	failoverAnew  = 8               // how often in all a time is taken anew because the machine stood still during it
+	failoverMany  = 4               // times of which more than half are within failoverMax, whatever the machine does
 	failoverGrant = 5 * time.Second // added when it did again and again: as much as it stood still, and one more election
 )
 
@@ -45,7 +46,7 @@ func TestFailover(t *testing.T) {
 		{"freeze", (*harness.Node).Freeze, (*harness.Node).Thaw, cuts},
 		{"isolate", func(n *harness.Node) { r.f.Isolate(n.Name) }, func(*harness.Node) { r.f.Net.Heal() }, cuts},
 	} {
-		var resumed, longest []time.Duration
+		var resumed, longest, excused []time.Duration
 		for anew := failoverAnew; len(resumed) < way.times; {
 			marks := r.logLengths()
 			first, last, stood := r.failover(way.lose, way.back)
@@ -55,7 +56,7 @@ func TestFailover(t *testing.T) {
 					continue
 				}
 				require.LessOrEqual(t, first, failoverMax+failoverGrant+stood)
-				first = failoverMax
+				excused = append(excused, first)
 			}
 			if first > failoverSlow {
 				t.Logf("%s: resumed after %v, the longest took %v", way.name, first, last)
@@ -68,7 +69,12 @@ func TestFailover(t *testing.T) {
 		}
 		t.Logf("%s: service resumed after: %s", way.name, distribution(resumed))
 		t.Logf("%s: the longest request took: %s", way.name, distribution(longest))
-		require.LessOrEqual(t, slices.Max(resumed), failoverMax, "%s: %v", way.name, resumed)
+		for _, took := range resumed { // sorted
+			require.True(t, took <= failoverMax || slices.Contains(excused, took), "%s: %v", way.name, resumed)
+		}
+		if len(resumed) >= failoverMany {
+			require.LessOrEqual(t, resumed[len(resumed)/2], failoverMax, "%s: %v", way.name, resumed)
+		}
 	}
 	require.NoError(t, r.check(nil))
 }

@@ -12,8 +12,9 @@ import (
 
 const (
 	stallsLook  = 20 * time.Millisecond
-	stallsLeast = 250 * time.Millisecond // between two looks: the machine stood still, or its disk
-	stallsKept  = 1000
+	stallsLate  = 60 * time.Millisecond  // between two looks: the machine stood still, or its disk, or had no time for us
+	stallsLeast = 250 * time.Millisecond // in all, to say anything
+	stallsKept  = 10_000
 )
 
 // stalls knows when the machine did not run, or its disk took very long: then times say nothing of minikv. All times of cluster tests are
@@ -60,13 +61,16 @@ func watchStalls(t *testing.T) *stalls {
 func (s *stalls) look(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if now.Sub(s.last) > stallsLeast {
-		s.all = append(s.all[max(0, len(s.all)+1-stallsKept):], stall{s.last, now})
+	if now.Sub(s.last) > stallsLate {
+		if len(s.all) == stallsKept {
+			s.all = append(s.all[:0], s.all[stallsKept/2:]...)
+		}
+		s.all = append(s.all, stall{s.last, now})
 	}
 	s.last = now
 }
 
-// since is how long the machine stood still, in all, after a moment.
+// since is how long the machine stood still, in all, after a moment; 0: not long enough to matter.
 func (s *stalls) since(began time.Time) (stood time.Duration) {
 	s.look(time.Now()) // perhaps it has just gone on, and who looks has not yet
 	s.mu.Lock()
@@ -76,18 +80,22 @@ func (s *stalls) since(began time.Time) (stood time.Duration) {
 			stood += min(x.to.Sub(x.from), x.to.Sub(began))
 		}
 	}
+	if stood < stallsLeast {
+		return 0
+	}
 	return stood
 }
 
 func TestStallsAreSeen(t *testing.T) {
 	began := time.Now()
 	s := &stalls{last: began}
-	s.look(began.Add(stallsLeast / 2))
+	s.look(began.Add(stallsLook))
 	s.look(began.Add(2 * time.Second))
 	s.look(began.Add(2*time.Second + stallsLook))
-	require.Equal(t, 2*time.Second-stallsLeast/2, s.all[0].to.Sub(s.all[0].from))
+	require.Equal(t, 2*time.Second-stallsLook, s.all[0].to.Sub(s.all[0].from))
 	require.Len(t, s.all, 1)
 	s.last = began.Add(time.Hour) // no look from here on is late
 	require.Equal(t, time.Second, s.since(began.Add(time.Second)))
 	require.Zero(t, s.since(began.Add(3*time.Second)))
+	require.Zero(t, s.since(began.Add(2*time.Second-stallsLeast/2)), "not long enough")
 }
