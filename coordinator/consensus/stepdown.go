@@ -25,7 +25,7 @@ func (n *Node) StepDown() error {
 	}
 	until := time.Now().Add(transferMax)
 	err := n.transfer(until, func() raft.Future { return n.raft.LeadershipTransfer() })
-	reached := !unreached(err)
+	reached := false // by the attempt above it is not known who: it may end without a word of one that is gone
 	servers, _ := n.configuration()
 	for _, s := range servers {
 		if err == nil || !n.Leads() {
@@ -33,7 +33,7 @@ func (n *Node) StepDown() error {
 		}
 		if s.Suffrage == raft.Voter && s.ID != n.id && !n.noise.isDown(string(s.ID)) {
 			err = n.transfer(until, func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
-			reached = reached || !unreached(err)
+			reached = reached || !unreached(err) && !n.noise.isDown(string(s.ID))
 		}
 	}
 	switch {
