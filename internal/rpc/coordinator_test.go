@@ -309,7 +309,7 @@ func TestAPanicEndsTheCallOnly(t *testing.T) {
 	m := &memCoordinator{}
 	m.read = func(context.Context, *metapb.Query) (*metapb.Answer, error) { panic("oh") }
 	addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
-	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{}, addr)
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{AttemptMax: time.Minute}, addr)
 	_, err := client.Read(context.Background(), &metapb.Query{})
 	require.True(t, errs.Is(err, errs.Other), "%v", err)
 	_, err = client.Propose(context.Background(), &metapb.Command{})
@@ -394,7 +394,7 @@ func TestLargeAnswers(t *testing.T) {
 	page := &metapb.Answer{A: &metapb.Answer_ListObjects{ListObjects: &metapb.ListObjectsAnswer{Entries: entries}}}
 	m.read = func(context.Context, *metapb.Query) (*metapb.Answer, error) { return page, nil }
 	addr := serve(t, ServerConfig{Security: node(t, nil, "c", coordinator)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
-	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{}, addr)
+	client := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{AttemptMax: time.Minute}, addr)
 	a, err := client.Read(context.Background(), &metapb.Query{})
 	require.NoError(t, err)
 	require.True(t, proto.Equal(page, a))

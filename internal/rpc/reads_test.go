@@ -120,7 +120,7 @@ func TestWaitingForASharedReadEnds(t *testing.T) {
 // TestSharedReadsFindTheNextLeader: a shared call that fails tells who does not lead any more, as one alone does.
 func TestSharedReadsFindTheNextLeader(t *testing.T) {
 	trio := newTrio(t)
-	c := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{}, trio.addrs[:]...)
+	c := NewCoordinatorClient(newPool(t, node(t, nil, "g1", gateway)), CoordinatorConfig{AttemptMax: time.Minute}, trio.addrs[:]...)
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -121,7 +122,7 @@ func TestCareTravels(t *testing.T) {
 func TestReportsTravel(t *testing.T) {
 	m := &memCoordinator{}
 	addr := serve(t, ServerConfig{Security: node(t, nil, "n1", certs.AllRoles)}, func(s *Server) { RegisterCoordinator(s, m.local()) })
-	c := NewCoordinatorClient(newPool(t, node(t, nil, "n2", certs.AllRoles)), CoordinatorConfig{}, addr)
+	c := NewCoordinatorClient(newPool(t, node(t, nil, "n2", certs.AllRoles)), CoordinatorConfig{AttemptMax: time.Minute}, addr)
 	r, err := c.Report(t.Context(), &coordpb.ReportRequest{Suspects: make([]*coordpb.Suspect, 3)})
 	require.NoError(t, err)
 	require.EqualValues(t, 3, r.Taken)
