@@ -34,6 +34,7 @@ func TestACrowdDoesNotFillTheLog(t *testing.T) {
 // TestRefusedHellosDoNotFillTheLog over a real port.
 func TestRefusedHellosDoNotFillTheLog(t *testing.T) {
 	core, lines := observer.New(zap.WarnLevel)
+	began := time.Now()
 	addr := serve(t, ServerConfig{Security: node(t, nil, "n1", certs.AllRoles), Log: zap.New(core)}, func(*Server) {})
 	for range 3 * refusalLines {
 		conn, err := net.Dial("tcp", addr)
@@ -44,5 +45,6 @@ func TestRefusedHellosDoNotFillTheLog(t *testing.T) {
 		_ = conn.Close()
 	}
 	require.NotZero(t, lines.Len())
-	require.LessOrEqual(t, lines.Len(), 2*refusalLines, "more than one span at most")
+	spans := 1 + int(time.Since(began)/refusalSpan) // more than one on a machine that stalls
+	require.LessOrEqual(t, lines.Len(), (1+spans)*refusalLines, "of %d spans", spans)
 }
