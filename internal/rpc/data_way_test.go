@@ -97,6 +97,7 @@ func (s *spoiler) Write(b []byte) (int, error) {
 		n, _ := s.dst.Write(b[:place])
 		return n, io.ErrShortWrite
 	}
+	b = bytes.Clone(b)
 	b[place] ^= 1 << (s.at % 8)
 	s.at += 1 + s.at%(1<<20) // and again
 	return s.dst.Write(b)
