@@ -24,7 +24,7 @@ const (
 
 // unpacedMost is how many open connections a port may have for the next one, if it comes from this machine, not to be paced: a client
 // or two at work gain by it, a crowd loses CPU (docs/benchmarks.md).
-const unpacedMost = 4
+const unpacedMost = 2
 
 // refusalsToldEvery is how often the log tells of addresses with too many connections.
 const refusalsToldEvery = 10 * time.Second
