@@ -144,14 +144,6 @@ func TestStalledUploadsDelayNobody(t *testing.T) {
 	}
 	require.Contains(t, first, "HTTP/1.1 ")
 	require.True(t, strings.Contains(first, "<Code>RequestTimeout</Code>") || strings.Contains(first, "<Code>SlowDown</Code>"), first)
-	for _, conn := range stalled {
-		_ = conn.Close()
-	}
-	harness.Eventually(t, 2*time.Minute, "the memory comes back", func() error {
-		if got := metric(t, n, `minikv_gateway_body_bytes{direction="in"}`); got != 0 {
-			return fmt.Errorf("%.0f bytes", got)
-		}
-		return nil
-	})
+	endStalled(t, n, "in", stalled)
 	require.True(t, bytes.Equal(small, get(t, c, bucket, "small0")))
 }

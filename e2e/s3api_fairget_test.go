@@ -73,7 +73,7 @@ func TestStalledDownloadsDelayNobody(t *testing.T) {
 			break
 		}
 		require.Less(t, crowd, crowds, "a small GET takes %v behind downloads that stand still, time and again", slowest)
-		endStalledGets(t, n, stalled)
+		endStalled(t, n, "out", stalled)
 	}
 	endsWithin(t, 20*time.Second, "a large GET of another account", func(ctx context.Context) error {
 		out, err := other.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("theirs"), Key: aws.String("large")})
@@ -90,7 +90,7 @@ func TestStalledDownloadsDelayNobody(t *testing.T) {
 		}
 		return nil
 	})
-	endStalledGets(t, n, stalled)
+	endStalled(t, n, "out", stalled)
 }
 
 // stalledGets are as many downloads that stand still as take all the memory for answers.
@@ -109,14 +109,14 @@ func stalledGets(t *testing.T, n *harness.Node, bucket, key string) []net.Conn {
 	return stalled
 }
 
-// endStalledGets hangs up.
-func endStalledGets(t *testing.T, n *harness.Node, stalled []net.Conn) {
+// endStalled hangs up; the memory of bodies in a direction ("in", "out") comes back.
+func endStalled(t *testing.T, n *harness.Node, direction string, stalled []net.Conn) {
 	t.Helper()
 	for _, conn := range stalled {
 		_ = conn.Close()
 	}
 	harness.Eventually(t, 2*time.Minute, "the memory comes back", func() error {
-		if got := metric(t, n, `minikv_gateway_body_bytes{direction="out"}`); got != 0 {
+		if got := metric(t, n, fmt.Sprintf("minikv_gateway_body_bytes{direction=%q}", direction)); got != 0 {
 			return fmt.Errorf("%.0f bytes", got)
 		}
 		return nil

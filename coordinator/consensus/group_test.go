@@ -36,6 +36,17 @@ func (g *group) Confirm(_ context.Context, s raft.Server, term uint64) error {
 // groupTimeout is of a bubble: Raft's leases and elections go by the clock, and a machine that stalls would end them.
 const groupTimeout = 500 * time.Millisecond
 
+// twoVoters is a group of two, the first of whom leads.
+func twoVoters(t *testing.T) (g *group, first, second *Node) {
+	t.Helper()
+	g = &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
+	first = g.open(t, true)
+	awaitReady(t, first)
+	second = g.open(t, false)
+	must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+	return g, first, second
+}
+
 func (g *group) open(t *testing.T, bootstrap bool) *Node {
 	t.Helper()
 	o := testOptions(t, vfs.NewMem(), testDir)

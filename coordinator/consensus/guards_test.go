@@ -82,11 +82,7 @@ func (gappy) IsMonotonic() bool { return false }
 // TestLeadershipMayChangeOften: Raft's main loop waits until its news of leadership are taken, which no slow barrier may hold up.
 func TestLeadershipMayChangeOften(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
-		first := g.open(t, true)
-		awaitReady(t, first)
-		second := g.open(t, false)
-		must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+		g, first, second := twoVoters(t)
 		changes := 3 * cap(first.notify)
 		if testing.Short() {
 			changes = cap(first.notify)
@@ -174,11 +170,7 @@ func TestAGroupIsFormedOnce(t *testing.T) {
 // no majority.
 func TestAWipedCoordinatorHasNoVote(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		g := &group{nodes: map[raft.ServerID]*Node{}, trans: map[raft.ServerID]*raft.InmemTransport{}}
-		first := g.open(t, true)
-		awaitReady(t, first)
-		second := g.open(t, false)
-		must(t, first.raft.AddVoter(second.ID(), raft.ServerAddress(second.ID()), 0, 10*time.Second).Error())
+		_, first, second := twoVoters(t)
 		must(t, first.Admit("incarnation-new", string(second.ID()))) // second was wiped
 		members, err := first.Members()
 		must(t, err)
