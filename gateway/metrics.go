@@ -11,9 +11,8 @@ import (
 type metrics struct {
 	requests *prometheus.CounterVec
 	latency  *prometheus.HistogramVec
-	bytesIn  prometheus.Counter
-	bytesOut prometheus.Counter
-	inFlight prometheus.Gauge
+	bytes    *prometheus.CounterVec
+	running  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -25,14 +24,13 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			Name: "minikv_s3_request_seconds", Help: "Time from the head of a request to the end of its answer.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10, 60},
 		}, []string{"operation"}),
-		bytesIn:  prometheus.NewCounter(prometheus.CounterOpts{Name: "minikv_s3_received_bytes_total", Help: "Bytes of request bodies."}),
-		bytesOut: prometheus.NewCounter(prometheus.CounterOpts{Name: "minikv_s3_sent_bytes_total", Help: "Bytes of answers' bodies."}),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{Name: "minikv_s3_requests_in_flight", Help: "Requests being answered."}),
+		bytes:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "minikv_s3_bytes_total", Help: "Bytes of bodies."}, []string{"direction"}),
+		running: prometheus.NewGauge(prometheus.GaugeOpts{Name: "minikv_s3_requests_running", Help: "Requests that are being answered."}),
 	}
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.latency, m.bytesIn, m.bytesOut, m.inFlight} {
+	for _, c := range []prometheus.Collector{m.requests, m.latency, m.bytes, m.running} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}
@@ -42,15 +40,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 
 // observe counts a request that ended.
 func (m *metrics) observe(operation string, status int, code string, took time.Duration, in, out int64) {
-	m.inFlight.Dec()
+	m.running.Dec()
 	m.requests.WithLabelValues(operation, statusText(status), code).Inc()
 	m.latency.WithLabelValues(operation).Observe(took.Seconds())
-	if in > 0 {
-		m.bytesIn.Add(float64(in))
-	}
-	if out > 0 {
-		m.bytesOut.Add(float64(out))
-	}
+	m.bytes.WithLabelValues("in").Add(float64(max(in, 0)))
+	m.bytes.WithLabelValues("out").Add(float64(max(out, 0)))
 }
 
 func statusText(status int) string {

@@ -182,7 +182,7 @@ func (s *Server) await(most time.Duration) {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{s: s, w: w, r: r, start: time.Now(), id: s.ids.next()}
-	s.metrics.inFlight.Inc()
+	s.metrics.running.Inc()
 	s.running.Add(1)
 	defer s.running.Done()
 	defer c.finish()

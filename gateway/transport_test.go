@@ -384,7 +384,7 @@ func TestMetricsAndLog(t *testing.T) {
 	}
 	require.Contains(t, seen["minikv_s3_requests_total"], "NoSuchKey")
 	require.Contains(t, seen["minikv_s3_request_seconds"], "GetObject")
-	require.Contains(t, seen, "minikv_s3_requests_in_flight")
+	require.Contains(t, seen, "minikv_s3_requests_running")
 	found := false
 	for _, e := range f.logs.FilterMessage("request").All() {
 		found = found || e.ContextMap()["request_id"] == a.Header.Get("x-amz-request-id")

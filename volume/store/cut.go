@@ -3,6 +3,9 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
 	"minikv/internal/errs"
 	"minikv/internal/vfs"
@@ -239,7 +242,11 @@ func (st *Store) takeClean(c *cut, files []*segment.File) (bool, error) {
 	if err != nil && !vfs.IsNotExist(err) {
 		return false, errs.WrapKind("", errs.Unavailable, err)
 	}
-	clean := err == nil && c != nil && string(b) == string(encodeClean(c.generation)) && len(files) == len(c.segments)
+	clean := err == nil && c != nil && string(b) == string(encodeClean(c.generation))
+	if clean {
+		st.reportGone(c, files)
+		clean = len(files) == len(c.segments)
+	}
 	if err == nil {
 		if uerr := segment.CheckPreamble(b, segment.MagicClean, cleanName); errs.Is(uerr, errs.Unsupported) {
 			return false, uerr
@@ -266,6 +273,28 @@ func (st *Store) takeClean(c *cut, files []*segment.File) (bool, error) {
 	}
 	return clean, nil
 }
+
+// reportGone tells of segments that a clean close left with living blobs and that are not there: nothing of minikv removes one in between. What
+// is there and cannot be opened was reported.
+func (st *Store) reportGone(c *cut, files []*segment.File) {
+	there := map[uint64]bool{}
+	for _, f := range files {
+		there[f.Number] = true
+	}
+	for _, d := range st.Damage() {
+		if n, _, ok := segment.ParseName(d.Segment); ok {
+			there[n] = true
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(c.segments)) {
+		if s := c.segments[n]; !there[n] && s.blobs > 0 {
+			st.damaged(Damage{Segment: segmentNumber(n), To: -1, Cause: fmt.Sprintf("the segment is gone, with %d living blobs", s.blobs)})
+		}
+	}
+}
+
+// segmentNumber is what the names of a segment's file of any kind begin with.
+func segmentNumber(n uint64) string { return fmt.Sprintf("%08x", n) }
 
 // resume lets the logs go on where a clean close ended them.
 func (st *Store) resume(c *cut, files []*segment.File) error {

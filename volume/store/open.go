@@ -164,7 +164,11 @@ func (st *Store) own(f *segment.File) bool {
 }
 
 func (st *Store) damaged(d Damage) {
-	st.o.Logf("damage in %s from %d to %d: %s", d.Segment, d.From, d.To, d.Cause)
+	if d.To < 0 {
+		st.o.Logf("damage in all of %s: %s", d.Segment, d.Cause)
+	} else {
+		st.o.Logf("damage in %s from %d to %d: %s", d.Segment, d.From, d.To, d.Cause)
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.damage = append(st.damage, d)

@@ -228,6 +228,8 @@ func (st *Store) scrubRecord(s *seg, off int64, h *record.Header, found *scrubbe
 	e, ok, ierr := st.lookup(h.ID)
 	if ok && e.Segment == uint32(s.Number) && e.Off() == off && e.State() < index.Dropped {
 		st.noteBad(&e, err)
+	} else if ierr == nil && found != &st.scrub { // who asked for it sees what failed; the continuous scrub would tell it each round
+		st.o.Logf("a record that no living blob needs is bad: %v", err)
 	}
 	return ierr
 }

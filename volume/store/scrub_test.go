@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"minikv/internal/errs"
@@ -26,6 +28,24 @@ func TestScrubFindsRot(t *testing.T) {
 	must(t, err)
 	if bad := st.Repairs(); got.Bad != 1 || len(bad) != 1 || bad[0].ID != testID(7) {
 		t.Fatalf("%+v, %+v", got, bad)
+	}
+	must(t, st.Close())
+}
+
+// TestScrubOnDemandTellsOfDeadRecords: they count as found, so who asked hears where they are, though no blob is bad.
+func TestScrubOnDemandTellsOfDeadRecords(t *testing.T) {
+	mem, o := vfs.NewMem(), tiny(nil)
+	var told []string
+	o.FS, o.Logf = mem, func(format string, args ...any) { told = append(told, fmt.Sprintf(format, args...)) }
+	st, err := Open("/v", o)
+	must(t, err)
+	put(t, st, 1, 4000)
+	flip(t, st, mem, 1)
+	must(t, st.Delete(ctx, testID(1)))
+	got, err := st.ScrubNow(ctx, nil)
+	must(t, err)
+	if got.Bad != 1 || len(st.Repairs()) != 0 || len(told) != 1 || !strings.Contains(told[0], "no living blob") {
+		t.Fatalf("%+v, %q", got, told)
 	}
 	must(t, st.Close())
 }

@@ -95,8 +95,8 @@ type seg struct {
 
 // Damage is a piece of a segment that was acknowledged and cannot be read.
 type Damage struct {
-	Segment  string // file name
-	From, To int64  // bytes
+	Segment  string // file name; of one that is gone, its number as the name has it
+	From, To int64  // bytes; To -1: all of it
 	Cause    string
 }
 

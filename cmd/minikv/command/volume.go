@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,8 +19,10 @@ import (
 func newVolume(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "volume", Short: "Look at, verify or compact a stopped volume",
-		Long: "Look at, verify or compact the volume in a folder. The server that uses it must be stopped: a volume in use is refused.\n" + exitHelp,
-		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: "Look at, verify or compact the volume in a folder, which is volume-1 in the data directory of a server. The server that uses it must be\n" +
+			"stopped: a volume in use is refused. Whether objects lack bytes is told by minikv verify, of a running server.\n" + exitHelp,
+		Example: "  minikv volume inspect ./data/volume-1\n  minikv volume verify ./data/volume-1 --json",
+		Args:    noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(newVolumeInspect(e), newVolumeVerify(e), newVolumeCompact(e))
 	return c
@@ -31,7 +34,7 @@ func volumeCommand(e *env, name, short string, run func(ctx context.Context, st 
 	c.Flags().BoolVar(&e.json, "json", false, "print JSON")
 	c.Args = func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 || args[0] == "" {
-			return usagef("minikv volume %s takes one folder", name)
+			return usagef("minikv volume %s takes one folder, such as ./data/volume-1", name)
 		}
 		return nil
 	}
@@ -56,13 +59,35 @@ func volumeCommand(e *env, name, short string, run func(ctx context.Context, st 
 
 // openStopped opens the volume in a folder; it does not make one.
 func openStopped(e *env, dir string) (*store.Store, error) {
-	if _, err := os.Stat(filepath.Join(dir, "VOLUME")); err != nil {
-		return nil, fmt.Errorf("%s is no volume: %w", dir, err)
+	if err := isVolume(dir); err != nil {
+		return nil, err
 	}
 	return store.Open(dir, store.Options{
 		Tidy: -1, CompactDead: -1, CompactRate: -1, ScrubRate: -1, ScrubNowRate: -1, Ballast: -1,
 		Logf: func(format string, args ...any) { fmt.Fprintf(e.err, format+"\n", args...) },
 	})
+}
+
+// isVolume looks for the file that every volume has. Of a data directory it names the volume.
+func isVolume(dir string) error {
+	has := func(dir string) error {
+		_, err := os.Stat(filepath.Join(dir, "VOLUME"))
+		return err
+	}
+	err := has(dir)
+	switch {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(dir); err != nil {
+		return err
+	}
+	if within := filepath.Join(dir, "volume-1"); has(within) == nil {
+		return usagef("%s is a data directory; its volume is %s", dir, within)
+	}
+	return usagef("%s is no volume: it has no file VOLUME", dir)
 }
 
 // describe says what the volume holds.
@@ -100,7 +125,7 @@ func newVolumeVerify(e *env) *cobra.Command {
 		found, err := st.ScrubNow(ctx, nil)
 		report["verified_records"], report["verified_bytes"], report["failed"] = found.Records, found.Bytes, found.Bad
 		if bad := found.Bad + int64(len(st.Damage())); err == nil && bad > 0 {
-			err = fmt.Errorf("%d records or pieces of segments are damaged", max(found.Bad, int64(len(st.Damage()))))
+			err = fmt.Errorf("damaged: %d records or pieces of segments", max(found.Bad, int64(len(st.Damage()))))
 		}
 		return err
 	})
@@ -117,5 +142,12 @@ func newVolumeCompact(e *env) *cobra.Command {
 		return err
 	})
 	c.Flags().Float64Var(&dead, "dead", 0.1, "rewrite segments of which at least this share is dead, 0 to 1")
+	c.Long = "Give the space of dead blobs back. The segments that the server was writing to, one for small and one for large blobs, are left.\n" + exitHelp
+	c.PreRunE = func(*cobra.Command, []string) error {
+		if !(dead >= 0 && dead <= 1) {
+			return usagef("--dead: %v is not allowed; allowed: 0 to 1", dead)
+		}
+		return nil
+	}
 	return c
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"minikv/internal/object"
@@ -61,7 +63,19 @@ func TestVolumeTools(t *testing.T) {
 			t.Fatalf("%v", report)
 		}
 	}
-	if _, err := run("inspect", t.TempDir()); err == nil {
-		t.Fatal("a folder without a volume was opened")
+	data := t.TempDir()
+	if err := os.Rename(dir, filepath.Join(data, "volume-1")); err != nil {
+		t.Fatal(err)
+	}
+	for want, args := range map[string][]string{
+		"no file VOLUME":                      {"inspect", t.TempDir()},
+		"its volume is " + data + "/volume-1": {"verify", data},
+		"allowed: 0 to 1":                     {"compact", "--dead", "1.5", data},
+		"no such file":                        {"inspect", dir},
+		"not a directory":                     {"inspect", filepath.Join(data, "volume-1", "VOLUME")},
+	} {
+		if _, err := run(args...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v; want %s", args, err, want)
+		}
 	}
 }
