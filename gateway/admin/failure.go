@@ -14,6 +14,7 @@ var answers = map[errs.Kind]struct {
 	errs.Invalid:             {http.StatusBadRequest, "InvalidArgument"},
 	errs.InvalidRequest:      {http.StatusBadRequest, "InvalidRequest"},
 	errs.NoSuchKey:           {http.StatusNotFound, "NotFound"},
+	errs.NoSuchBucket:        {http.StatusNotFound, "NoSuchBucket"},
 	errs.AccessDenied:        {http.StatusForbidden, "AccessDenied"},
 	errs.Precondition:        {http.StatusPreconditionFailed, "PreconditionFailed"},
 	errs.Conflict:            {http.StatusConflict, "OperationAborted"},

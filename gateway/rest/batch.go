@@ -246,6 +246,14 @@ func batchError(err error) error {
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
+	var other *json.UnmarshalTypeError
+	if errors.As(err, &other) {
+		field, takes := other.Field, "a string" // as all fields
+		if field == "" {
+			field, takes = "an operation", "an object"
+		}
+		err = fmt.Errorf("%s is %s, not %s", field, takes, other.Value)
+	}
 	return malformed("The body is not a batch: %s.", strings.TrimPrefix(err.Error(), "json: "))
 }
 
@@ -323,8 +331,8 @@ func (c *call) batchOp(in *batchOp, out *objects.BatchOp) error {
 	if out.Conditions, err = in.conditions(); err != nil {
 		return err
 	}
-	if in.Op != "put" && (in.Value != nil || in.ValueBase64 != nil || in.ContentType != "") {
-		return badRequest("Only a put has a value.")
+	if (in.Op == "get" || in.Op == "delete") && (in.Value != nil || in.ValueBase64 != nil || in.ContentType != "") {
+		return badRequest("Only a put has a value or a content_type.")
 	}
 	switch in.Op {
 	case "put":

@@ -56,6 +56,20 @@ func TestBatch(t *testing.T) {
 	require.Contains(t, a.text, `"op":0`)
 }
 
+// The message names the field, what it takes and what it got, not what the program calls them.
+func TestBatchRefusalsSayWhat(t *testing.T) {
+	f := newFixture(t)
+	for body, want := range map[string]string{
+		`[{"op":"PUT","key":"k","value":"x"}]`:          `op: \"PUT\" is not allowed; allowed: put, get, delete.`,
+		`[{"op":"put","key":"k","value":5}]`:            `The body is not a batch: value is a string, not number.`,
+		`[{"op":"put","key":["k"]}]`:                    `The body is not a batch: key is a string, not array.`,
+		`[5]`:                                           `The body is not a batch: an operation is an object, not number.`,
+		`[{"op":"get","key":"k","content_type":"a/b"}]`: `Only a put has a value or a content_type.`,
+	} {
+		require.Contains(t, f.do("POST", "/batch", body).text, `"`+want, body)
+	}
+}
+
 func TestBatchRefusals(t *testing.T) {
 	f := newFixture(t)
 	for body, code := range map[string]string{

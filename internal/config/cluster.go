@@ -104,6 +104,9 @@ func (c *Config) validateCluster() error {
 		if len(c.Cluster)+len(c.Join) > 0 || c.RPC+c.Raft+c.RPCAdvertise+c.RaftAdvertise != "" {
 			return errors.New("node: empty, with cluster, join, rpc, raft or their advertised addresses; allowed: a name")
 		}
+		if !c.Has(RoleGateway) || !c.Has(RoleCoordinator) || !c.Has(RoleVolume) {
+			return fmt.Errorf("roles: %q without node; allowed: all of them, or a node of a cluster", strings.Join(c.Roles, ","))
+		}
 		return nil
 	}
 	_, founds := c.Founding()

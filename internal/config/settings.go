@@ -70,7 +70,7 @@ var settings = []*setting{
 		set: to(func(c *Config) *time.Duration { return &c.FsyncInterval }, durationIn(time.Millisecond, time.Minute))},
 	{key: "volume.reserve", def: "auto", group: groupStore, usage: "free space below which writes answer 507", allowed: "auto (the larger of 1 GiB and 3 %) or a size from 1MiB",
 		set: to(func(c *Config) *int64 { return &c.VolumeReserve }, sizeIn(1<<20, 1<<50, true))},
-	{key: "ballast.size", def: "256MiB", group: groupStore, usage: "space set aside so that deletes work on a full disk", allowed: "a size from 0 to 16GiB",
+	{key: "ballast.size", def: "256MiB", group: groupStore, usage: "space set aside so that deletes work on a full disk, by the coordinator and by the volume each", allowed: "a size from 0 to 16GiB",
 		set: to(func(c *Config) *int64 { return &c.Ballast }, sizeIn(0, 16<<30, false))},
 
 	{key: "log-level", def: "info", group: groupOps, usage: "least level that is logged", allowed: "debug, info, warn or error",

@@ -95,7 +95,7 @@ func (e *Error) Error() string {
 		b.WriteString(e.Op)
 		b.WriteString(": ")
 	}
-	if e.Kind != Other || (e.Msg == "" && e.Cause == nil) {
+	if !e.toldBelow() && (e.Kind != Other || (e.Msg == "" && e.Cause == nil)) {
 		b.WriteString(e.Kind.String())
 		if e.Msg != "" || e.Cause != nil {
 			b.WriteString(": ")
@@ -109,6 +109,12 @@ func (e *Error) Error() string {
 		b.WriteString(e.Cause.Error())
 	}
 	return b.String()
+}
+
+// toldBelow says that the text of the cause begins with the same kind, but for operations.
+func (e *Error) toldBelow() bool {
+	cause, ok := e.Cause.(*Error)
+	return ok && e.Msg == "" && cause.Kind == e.Kind
 }
 
 // Unwrap gives the cause.

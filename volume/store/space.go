@@ -44,7 +44,11 @@ func (j *janitor) checkSpace() error {
 	}
 	full := u.AvailBytes < reserve || (st.o.Ballast > 0 && !j.ballast)
 	if st.full.Swap(full) != full {
-		st.o.Logf("disk full: %v (%d of %d bytes free, reserve %d)", full, u.AvailBytes, u.TotalBytes, reserve)
+		state := "disk full: prepares are refused"
+		if !full {
+			state = "the disk has room again"
+		}
+		st.o.Logf("%s (%d of %d bytes free, reserve %d)", state, u.AvailBytes, u.TotalBytes, reserve)
 	}
 	st.counters.free.Store(int64(u.AvailBytes))
 	return nil
@@ -97,9 +101,12 @@ func (j *janitor) dropBallast() bool {
 	}
 	j.ballast = false
 	fs := j.st.o.FS
-	err := fs.Remove(fs.PathJoin(j.st.dir, ballastName))
-	j.st.o.Logf("disk full: the ballast of %d bytes is given up (%v)", j.st.o.Ballast, err)
-	return err == nil
+	if err := fs.Remove(fs.PathJoin(j.st.dir, ballastName)); err != nil {
+		j.st.o.Logf("disk full: the ballast cannot be given up: %v", err)
+		return false
+	}
+	j.st.o.Logf("disk full: the ballast of %d bytes is given up", j.st.o.Ballast)
+	return true
 }
 
 // newHeader is that of the next segment.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -128,7 +129,7 @@ func newGet(e *env) *cobra.Command {
 		}
 		h := http.Header{}
 		if span != "" {
-			if strings.Trim(span, "0123456789-") != "" || strings.Count(span, "-") != 1 || span == "-" {
+			if !isSpan(span) {
 				return usagef("--bytes: %q is not allowed; allowed: 0-99, 100-, -50", span)
 			}
 			h.Set("Range", "bytes="+span)
@@ -144,10 +145,30 @@ func newGet(e *env) *cobra.Command {
 		}
 		return printJSON(e.out, map[string]any{
 			"key": args[0], "size": n, "etag": strings.Trim(obj.Header.Get("ETag"), `"`),
-			"content_type": obj.Header.Get("Content-Type"), "modified": obj.Header.Get("Last-Modified"), "output": output,
+			"content_type": obj.Header.Get("Content-Type"), "modified": modified(obj.Header), "output": output,
 		})
 	}
 	return c
+}
+
+// isSpan takes 0-99, 100- and -50. The server gives the whole object for 99-0.
+func isSpan(s string) bool {
+	first, last, ok := strings.Cut(s, "-")
+	if !ok || first == "" && last == "" || strings.Trim(first+last, "0123456789") != "" {
+		return false
+	}
+	from, err := strconv.ParseUint(first, 10, 63)
+	to, err2 := strconv.ParseUint(last, 10, 63)
+	return err != nil || err2 != nil || from <= to
+}
+
+// modified is the time of an object as listings have it.
+func modified(h http.Header) string {
+	t, err := http.ParseTime(h.Get("Last-Modified"))
+	if err != nil {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
 // save writes an object to standard output or, through a temporary file, to a name.

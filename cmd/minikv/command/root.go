@@ -33,7 +33,7 @@ const (
 
 const exitHelp = `
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 no such key, 4 a condition is false,
-5 unavailable (try again), 6 access denied, 7 the store is full, 8 degraded (minikv status).`
+5 unavailable (try again), 6 access denied, 7 the store is full, 8 degraded, bad or left over (status, verify, repair, compact).`
 
 // usageError is what the caller of the command got wrong.
 type usageError struct{ error }
@@ -95,6 +95,10 @@ func newRoot(e *env) *cobra.Command {
 		newDoctor(e),
 		newVolume(e), newCert(e), newVersion(e),
 	)
+	root.InitDefaultCompletionCmd()
+	if c, _, err := root.Find([]string{"completion"}); err == nil { // which shows its help whatever it is asked
+		c.Args, c.RunE = noArgs, func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	return root
 }
 

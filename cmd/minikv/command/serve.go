@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -25,7 +26,12 @@ func newServe(e *env) *cobra.Command {
 		if err != nil {
 			return usageError{err}
 		}
-		return node.Run(cmd.Context(), cfg, node.Options{Out: e.out, Log: e.err})
+		err = node.Run(cmd.Context(), cfg, node.Options{Out: e.out, Log: e.err})
+		var setting node.SettingError
+		if errors.As(err, &setting) {
+			return usageError{err}
+		}
+		return err
 	}
 	return c
 }

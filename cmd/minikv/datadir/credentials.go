@@ -21,9 +21,12 @@ func (c Credentials) String() string { return c.AccessKey }
 // GoString keeps the secret out of %#v.
 func (c Credentials) GoString() string { return c.AccessKey }
 
+// CredentialsFile is where stored root credentials are.
+func (d *Dir) CredentialsFile() string { return filepath.Join(d.Path, credentialsName) }
+
 // Credentials reads the stored root credentials, or makes and stores random ones; made says which.
 func (d *Dir) Credentials() (c Credentials, made bool, err error) {
-	name := filepath.Join(d.Path, credentialsName)
+	name := d.CredentialsFile()
 	c, err = readCredentials(d.fs, name)
 	if err == nil || !vfs.IsNotExist(err) {
 		return c, false, errs.Wrap("datadir.Credentials", err)

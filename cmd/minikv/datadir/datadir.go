@@ -11,7 +11,7 @@
 //
 //	D1 Nothing below DATA is touched before the lock is held and the format is known.
 //	D2 A directory of a newer format is refused, with both versions; it is never changed.
-//	D3 A directory that is not empty and has no marker is refused: it is not ours.
+//	D3 A directory that is not empty and has no marker is refused: it is not ours, and is not changed.
 //	D4 A directory into which a restore began is refused until one succeeds: an empty store would take the place of the one that was to be
 //	   restored. RESTORING is durable before anything else of a restore is, and means nothing beside a coordinator's folder, which appears
 //	   whole, in one step.
@@ -73,14 +73,18 @@ func openDir(fs vfs.FS, path string, restore bool) (*Dir, error) {
 	if err := vfs.MkdirAll(fs, abs, 0o700); err != nil {
 		return nil, errs.WrapKind(op, errs.Unavailable, err)
 	}
+	d := &Dir{Path: abs, fs: fs}
+	if err := d.foreign(); err != nil { // and gets no LOCK
+		return nil, errs.Wrap(op, err)
+	}
 	lock, err := vfs.LockDir(fs, abs)
 	if err != nil {
 		if errs.Is(err, errs.Conflict) {
-			err = fmt.Errorf("%w (its pid; stop it or choose another --data)", err)
+			err = fmt.Errorf("%w (stop that pid, or choose another --data)", err)
 		}
 		return nil, errs.Wrap(op, err)
 	}
-	d := &Dir{Path: abs, fs: fs, lock: lock}
+	d.lock = lock
 	if err := d.checkFormat(restore); err != nil {
 		lock.Close()
 		return nil, errs.Wrap(op, err)
@@ -163,15 +167,23 @@ func (d *Dir) checkFormat(restore bool) error {
 // before are names that may be there before the marker is: LOCK.held is a lock where files have none.
 var before = []string{vfs.LockName, vfs.LockName + ".held", "lost+found", markerName + ".tmp", restoringName, restoringName + ".tmp"}
 
-func (d *Dir) create(name string, restore bool) error {
+// foreign refuses a directory that holds something and no marker (D3).
+func (d *Dir) foreign() error {
 	entries, err := d.fs.List(d.Path)
-	if err != nil {
+	if err != nil || slices.Contains(entries, markerName) {
 		return err
 	}
 	for _, e := range entries {
 		if !slices.Contains(before, e) {
 			return errs.E("", errs.Invalid, "%s holds %q and no %s: it is not a data directory of minikv", d.Path, e, markerName)
 		}
+	}
+	return nil
+}
+
+func (d *Dir) create(name string, restore bool) error {
+	if err := d.foreign(); err != nil {
+		return err
 	}
 	if err := d.checkRestore(restore); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (n *Node) accounts() error {
 			return err
 		}
 		key, secret = stored.AccessKey, stored.SecretKey
-		n.made = made
+		n.made, n.kept = made, true
 	}
 	id, account := config.DefaultIDs(rootName)
 	n.users = []iam.User{{
@@ -40,7 +40,7 @@ func (n *Node) accounts() error {
 	}}
 	for _, u := range n.cfg.Users {
 		if u.AccessKey == key || u.CanonicalID == id || u.AccountID == account {
-			return fmt.Errorf("users: %q has an access key or id of root; allowed: ones of its own", u.AccessKey)
+			return badSetting("users: %q has an access key or id of root; allowed: ones of its own", u.AccessKey)
 		}
 		n.users = append(n.users, iam.User{
 			Account: iam.Account{
@@ -59,7 +59,7 @@ func (n *Node) printCredentials() {
 	if n.cfg.TLS() {
 		scheme = "https"
 	}
-	fmt.Fprintf(n.opt.Out, `New root credentials, kept in %[1]s/credentials.json and shown only now:
+	fmt.Fprintf(n.opt.Out, `New root credentials, kept in %[1]s and shown only now:
 
   aws configure set aws_access_key_id %[2]s
   aws configure set aws_secret_access_key %[3]s
@@ -69,7 +69,7 @@ func (n *Node) printCredentials() {
   echo hello | curl -u %[2]s:%[3]s -T - %[5]s://%[7]s/greeting
   curl -u %[2]s:%[3]s %[5]s://%[7]s/greeting
 
-`, n.dir.Path, key, secret, n.cfg.Region, scheme, reachable(n.s3L.Addr().String()), reachable(n.restL.Addr().String()))
+`, n.dir.CredentialsFile(), key, secret, n.cfg.Region, scheme, reachable(n.s3L.Addr().String()), reachable(n.restL.Addr().String()))
 }
 
 // reachable is an address to paste for a listen address.
@@ -97,7 +97,7 @@ func (n *Node) buckets(ctx context.Context, obj *objects.Objects) error {
 		case errs.Is(err, errs.BucketExists) && i > 0:
 			n.log.Warn("a default bucket is another account's", zap.String("bucket", name))
 		case errs.Is(err, errs.BucketExists):
-			return fmt.Errorf("rest-bucket: %q is another account's bucket; allowed: one of root's, or a new name", name)
+			return badSetting("rest-bucket: %q is another account's bucket; allowed: one of root's, or a new name", name)
 		case errs.Is(err, errs.StorageFull):
 			n.log.Warn("no room to make a bucket", zap.String("bucket", name))
 		default:

@@ -53,6 +53,8 @@ type Node struct {
 	dir   *datadir.Dir
 	users []iam.User // root first
 	made  bool       // root's credentials were made by this start
+	kept  bool       // root's credentials are those of the data directory
+	tlsc  *tls.Config
 
 	storage  backend
 	s3       *gateway.Server
@@ -135,8 +137,18 @@ func (n *Node) prepare() (err error) {
 	if err := n.listen(); err != nil {
 		return err
 	}
+	if n.tlsc, err = n.tls(); err != nil {
+		return err
+	}
 	return n.accounts()
 }
+
+// SettingError is a setting whose value no start can use, as one that package config refuses.
+type SettingError struct{ error }
+
+func (e SettingError) Unwrap() error { return e.error }
+
+func badSetting(format string, args ...any) error { return SettingError{fmt.Errorf(format, args...)} }
 
 // exit is for failures after which not even closing is safe (N3).
 func (n *Node) exit(err error) {
@@ -179,12 +191,8 @@ func (n *Node) listen() error {
 }
 
 func (n *Node) start(ctx context.Context) error {
-	tlsConfig, err := n.tls()
-	if err != nil {
-		return err
-	}
 	registry, directory := telemetry.NewRegistry(), iam.NewDirectory(n.users)
-	n.serveREST(directory, registry, tlsConfig)
+	n.serveREST(directory, registry, n.tlsc)
 	if err := n.openBackend(ctx, registry); err != nil {
 		return err
 	}
@@ -212,9 +220,10 @@ func (n *Node) start(ctx context.Context) error {
 	if err := n.buckets(ctx, obj); err != nil {
 		return err
 	}
+	var err error
 	n.s3, err = gateway.New(gateway.Config{
 		Objects: obj, Directory: directory, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.log.Named("s3"),
-		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: tlsConfig, Bound: n.cfg.RESTBucket,
+		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: n.tlsc, Bound: n.cfg.RESTBucket,
 	})
 	if err != nil {
 		return err
@@ -309,7 +318,7 @@ func (n *Node) tls() (*tls.Config, error) {
 		n.log.Info("new TLS certificate", zap.Stringer("serial", leaf.SerialNumber), zap.Time("not_after", leaf.NotAfter))
 	})
 	if err != nil {
-		return nil, fmt.Errorf("tls-cert %q and tls-key %q: %w", n.cfg.TLSCert, n.cfg.TLSKey, err)
+		return nil, badSetting("tls-cert %q and tls-key %q: %w", n.cfg.TLSCert, n.cfg.TLSKey, err)
 	}
 	return &tls.Config{GetCertificate: pair.GetCertificate, MinVersion: tls.VersionTLS12}, nil
 }
@@ -368,8 +377,11 @@ func (n *Node) announce() {
 		n.log.Info("ready", zap.Strings("roles", n.cfg.Roles), zap.String("rest", n.restL.Addr().String()), zap.String("data", n.dir.Path))
 		return
 	}
-	if n.made {
+	switch {
+	case n.made:
 		n.printCredentials()
+	case n.kept:
+		fmt.Fprintf(n.opt.Out, "Root credentials: %s\n", n.dir.CredentialsFile())
 	}
 	fmt.Fprintf(n.opt.Out, "S3    %s://%s\nREST  %s://%s\n", scheme, n.s3L.Addr(), scheme, n.restL.Addr())
 	n.log.Info("ready", zap.String("s3", n.s3L.Addr().String()), zap.String("rest", n.restL.Addr().String()),
