@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"minikv/gateway/s3"
+	"minikv/internal/errs"
 	"minikv/sigv4"
 )
 
@@ -22,20 +23,33 @@ func (c *call) failure(err error) *s3.Error {
 	}
 	e := s3.ErrorOf(err)
 	switch e.Code {
-	case s3.CodeNoSuchBucket:
+	case s3.CodeNoSuchBucket, s3.CodeBucketAlreadyExists, s3.CodeBucketAlreadyOwnedByYou, s3.CodeBucketNotEmpty:
 		e.With("BucketName", string(c.bucket))
 	case s3.CodeNoSuchKey:
 		e.With("Key", string(c.key))
 	case s3.CodeNoSuchUpload:
 		e.With("UploadId", c.query.Get("uploadId"))
 	case s3.CodePreconditionFailed:
-		e.With("Condition", c.falseCondition())
+		e.With("Condition", c.falseCondition(err))
 	}
 	return e
 }
 
-// falseCondition names the write condition that was refused; of two, the coordinator does not say which.
-func (c *call) falseCondition() string {
+// conditionNames are how S3 writes the conditions that a store's refusal names, which are in lower case where they are S3's own.
+var conditionNames = map[string]string{
+	"If-Match": "If-Match", "If-None-Match": "If-None-Match",
+	"x-amz-if-match-size": "x-amz-if-match-size", "x-amz-if-match-last-modified-time": "x-amz-if-match-last-modified-time",
+	"x-amz-copy-source-if-match":            "x-amz-copy-source-If-Match",
+	"x-amz-copy-source-if-none-match":       "x-amz-copy-source-If-None-Match",
+	"x-amz-copy-source-if-modified-since":   "x-amz-copy-source-If-Modified-Since",
+	"x-amz-copy-source-if-unmodified-since": "x-amz-copy-source-If-Unmodified-Since",
+}
+
+// falseCondition names the condition that was refused. A refusal that names none was of one of the request's.
+func (c *call) falseCondition(err error) string {
+	if name, ok := conditionNames[errs.Message(err)]; ok {
+		return name
+	}
 	for _, name := range []string{"If-None-Match", "If-Match", "X-Amz-If-Match-Size", "X-Amz-If-Match-Last-Modified-Time"} {
 		if len(c.h[name]) > 0 {
 			return name

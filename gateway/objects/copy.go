@@ -29,7 +29,8 @@ type CopyRequest struct {
 	Attributes        *metapb.Attributes
 	ReplaceTags       bool
 	Tags              []*metapb.Pair
-	// Checksum asks for an algorithm; if the source has another, its bytes are read once. None: the source's.
+	// Checksum asks for a checksum of the whole object; if the source has none of that algorithm, its bytes are read once. None: the
+	// source's, which may be COMPOSITE.
 	Checksum digest.Algorithm
 }
 
@@ -59,7 +60,7 @@ func (o *Objects) copy(ctx context.Context, req *CopyRequest) (*metapb.PutResult
 			return nil, err
 		}
 		expect = src.Row.Version
-		if DigestChecksum(src.Row.Checksum).Algorithm != req.Checksum {
+		if have := DigestChecksum(src.Row.Checksum); have.Algorithm != req.Checksum || have.Type != digest.FullObject {
 			sums, err := src.sums(ctx, 0, src.Size, req.Checksum)
 			if err != nil {
 				return nil, err

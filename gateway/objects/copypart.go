@@ -56,7 +56,7 @@ func (o *Objects) copyPart(ctx context.Context, req *CopyPartRequest, own digest
 		off, n = req.Range[0], req.Range[1]
 	}
 	if off > src.Size || n > src.Size-off {
-		return nil, errs.E("objects.CopyPart", errs.Invalid, "the range ends past the source's %d bytes", src.Size)
+		return nil, errs.E("objects.CopyPart", errs.Invalid, "Range specified is not valid for source object of size: %d", src.Size)
 	}
 	if n > object.PartBytesMax { // before it is read for its digests
 		return nil, errs.E("objects.CopyPart", errs.EntityTooLarge, "%d bytes of the source; a part has at most %d", n, uint64(object.PartBytesMax))

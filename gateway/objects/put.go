@@ -69,11 +69,11 @@ func (o *Objects) foreseeable(ctx context.Context, req *PutRequest) error {
 	present := obj.Row != nil && !obj.Row.DeleteMarker
 	switch {
 	case c.IfNoneMatchAny && present:
-		return errs.E("", errs.Precondition, "the key exists")
+		return errs.E("", errs.Precondition, "If-None-Match")
 	case len(c.IfMatch) > 0 && !present:
 		return errs.E("", errs.NoSuchKey, "the key does not exist")
 	case len(c.IfMatch) > 0 && !matches(c.IfMatch, RowETag(obj.Row)):
-		return errs.E("", errs.Precondition, "the ETag is another")
+		return errs.E("", errs.Precondition, "If-Match")
 	}
 	return nil
 }

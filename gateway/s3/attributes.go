@@ -95,7 +95,9 @@ func AppendAttributes(dst []byte, a *Attributes) []byte {
 	}
 	if p.Checksum && !a.Checksum.IsZero() {
 		dst = append(dst, "<Checksum>"...)
-		dst = appendTypedChecksum(dst, a.Checksum)
+		sum := a.Checksum
+		sum.Parts = 0 // S3 gives the number of parts everywhere but here
+		dst = appendTypedChecksum(dst, sum)
 		dst = append(dst, "</Checksum>"...)
 	}
 	if p.Parts && a.PartCount > 0 {

@@ -49,6 +49,7 @@ func TestHostileXML(t *testing.T) {
 	for _, body := range []string{
 		good,
 		"\uFEFF" + good,
+		"<?xml version='1.0' encoding='utf8'?>\n" + good, // as Python's ElementTree writes it
 		"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- c -->" + good + "\n<!-- c -->",
 		strings.Replace(good, "<Tagging>", "<Tagging"+ns+">", 1),
 		`<s3:Tagging xmlns:s3="http://s3.amazonaws.com/doc/2006-03-01/"><s3:TagSet><s3:Tag><s3:Key>k</s3:Key><s3:Value>v</s3:Value></s3:Tag></s3:TagSet></s3:Tagging>`,

@@ -1,7 +1,7 @@
 package s3
 
 import (
-	"math"
+	"strconv"
 	"strings"
 
 	"minikv/internal/object"
@@ -114,9 +114,15 @@ func boundedParam(q Query, name string, def int) (int, error) {
 	if v == "" {
 		return def, nil
 	}
-	n, ok := parseUint(v)
-	if !ok || n > math.MaxInt32 {
+	n, err := strconv.ParseInt(v, 10, 32)
+	switch {
+	case err != nil || v[0] == '+':
 		return 0, InvalidArgument(name, v, "Provided "+name+" not an integer or within integer range")
+	case n < 0:
+		if name == "max-keys" { // as S3 writes it here, and only here
+			name = "maxKeys"
+		}
+		return 0, InvalidArgument(name, v, "Argument "+name+" must be an integer between 0 and 2147483647")
 	}
 	return int(n), nil
 }

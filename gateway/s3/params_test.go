@@ -29,11 +29,12 @@ func TestParseList(t *testing.T) {
 	require.True(t, p.AfterPrefix)
 	require.Equal(t, "a", p.StartAfter)
 	require.Equal(t, 1000, p.MaxKeys)
+	require.Contains(t, string(AppendList(nil, &ListResult{Params: &p})), "<StartAfter>a</StartAfter>", "it is included if it was sent")
 
 	p, err = ParseList(query(t, "start-after=a&continuation-token="), true) // an empty token is none, but is echoed
 	require.NoError(t, err)
 	require.Equal(t, "a", p.After)
-	require.Contains(t, string(AppendList(nil, &ListResult{Params: &p})), "<ContinuationToken></ContinuationToken>")
+	require.Contains(t, string(AppendList(nil, &ListResult{Params: &p})), "<StartAfter>a</StartAfter><ContinuationToken></ContinuationToken>")
 	require.NotContains(t, string(AppendList(nil, &ListResult{Params: &ListParams{V2: true}})), "ContinuationToken")
 
 	for _, raw := range []string{"max-keys=-1", "max-keys=x", "max-keys=1.5", "max-keys=+1", "max-keys=99999999999999999999", "max-keys=2147483648",
@@ -43,6 +44,22 @@ func TestParseList(t *testing.T) {
 			requireCode(t, err, CodeInvalidArgument, 400, raw)
 		}
 	}
+}
+
+// S3 tells numbers that are too small from what is no number.
+func TestNegativePageSizes(t *testing.T) {
+	for raw, want := range map[string][2]string{
+		"max-keys=-1": {"maxKeys", "Argument maxKeys must be an integer between 0 and 2147483647"},
+		"max-keys=-x": {"max-keys", "Provided max-keys not an integer or within integer range"},
+		"max-keys=-":  {"max-keys", "Provided max-keys not an integer or within integer range"},
+	} {
+		_, err := ParseList(query(t, raw), true)
+		e := requireCode(t, err, CodeInvalidArgument, 400, raw)
+		require.Equal(t, want[1], e.Message)
+		require.Equal(t, want[0], e.Fields[0].Value)
+	}
+	_, err := ParseUploads(query(t, "max-uploads=-1"))
+	require.Equal(t, "max-uploads", requireCode(t, err, CodeInvalidArgument, 400, "uploads").Fields[0].Value)
 }
 
 func TestIsCommonPrefix(t *testing.T) {

@@ -22,7 +22,7 @@ func Route(method string, level Level, q Query, h http.Header) (*Operation, erro
 	}
 	rows := tableOf(method, level)
 	if len(rows) == 0 {
-		return unknownOperation(method, level), methodNotAllowed(method, level)
+		return unknownOperation(method, level), methodNotAllowed(method, level, "")
 	}
 	sub, err := subresourceOf(method, level, q)
 	if err != nil {
@@ -123,25 +123,23 @@ func isParameter(name string) bool {
 
 // subresourceOf finds the subresource of a request, "" for none. It refuses two at once, one that the method does not have, and for
 // methods that change things every key that is not known: it may be a subresource of tomorrow, and must not be taken for the
-// plain operation. Reads ignore unknown keys, as AWS does; HEAD ignores subresources.
+// plain operation. Reads ignore unknown keys, as AWS does; no subresource has a HEAD.
 func subresourceOf(method string, level Level, q Query) (string, error) {
 	found := ""
 	for _, p := range q {
 		switch {
-		case method == http.MethodHead:
-			return "", nil
 		case subresources[p.Name]:
 			if found != "" && found != p.Name {
 				return "", Errorf(CodeInvalidArgument, "Conflicting query parameters: %s, %s", found, p.Name)
 			}
 			found = p.Name
-		case method == http.MethodGet || isParameter(p.Name):
+		case method == http.MethodGet || method == http.MethodHead || isParameter(p.Name):
 		default:
 			return "", notImplemented("The query parameter " + p.Name)
 		}
 	}
 	if found != "" && !knows(method, level, found) {
-		return "", methodNotAllowed(method, level)
+		return "", methodNotAllowed(method, level, found)
 	}
 	return found, nil
 }
@@ -171,8 +169,6 @@ func checkParams(op *Operation, q Query) error {
 		return refuseParams(q, "versionId")
 	case "DeleteObject":
 		return refuseParams(q, "partNumber", "uploadId")
-	case "ListObjects":
-		return refuseParams(q, "list-type") // 2 is another operation, others are none
 	}
 	return nil
 }
@@ -206,15 +202,22 @@ func noMatch(method string, level Level, sub string) error {
 	case method == http.MethodPost && level == LevelBucket:
 		return PreconditionFailed("Bucket POST must be of the enclosure-type multipart/form-data")
 	}
-	return methodNotAllowed(method, level)
+	return methodNotAllowed(method, level, "")
 }
 
-func methodNotAllowed(method string, level Level) *Error {
-	var allow []string
+// methodNotAllowed is the 405, with the methods that the level has for the subresource; with those of the level if it has none.
+func methodNotAllowed(method string, level Level, sub string) *Error {
+	var allow, all []string
 	for _, m := range [...]string{"GET", "HEAD", "PUT", "POST", "DELETE"} {
 		if len(tableOf(m, level)) > 0 {
+			all = append(all, m)
+		}
+		if sub != "" && knows(m, level, sub) {
 			allow = append(allow, m)
 		}
+	}
+	if len(allow) == 0 {
+		allow = all
 	}
 	return NewError(CodeMethodNotAllowed, "").With("Method", method).With("ResourceType", strings.ToUpper(level.String())).
 		WithHeader("Allow", strings.Join(allow, ", "))

@@ -130,10 +130,11 @@ func TestRouteFindsEveryOperationOfTheSDK(t *testing.T) {
 	}
 }
 
-func requireCode(t testing.TB, err error, code Code, status int, msg ...any) {
+func requireCode(t testing.TB, err error, code Code, status int, msg ...any) *Error {
 	t.Helper()
 	var e *Error
 	require.ErrorAs(t, err, &e, msg...)
 	require.Equal(t, code, e.Code, msg...)
 	require.Equal(t, status, e.Status, msg...)
+	return e
 }

@@ -22,7 +22,7 @@ func TestRoute(t *testing.T) {
 		{"GET", LevelService, "", nil, "ListBuckets", "", 0},
 		{"GET", LevelBucket, "", nil, "ListObjects", "", 0},
 		{"GET", LevelBucket, "list-type=2&prefix=a", nil, "ListObjectsV2", "", 0},
-		{"GET", LevelBucket, "list-type=3", nil, "ListObjects", CodeInvalidArgument, 400},
+		{"GET", LevelBucket, "list-type=3", nil, "ListObjects", "", 0}, // as S3: whatever is not 2
 		{"GET", LevelBucket, "uploads", nil, "ListMultipartUploads", "", 0},
 		{"GET", LevelBucket, "unknown-of-tomorrow", nil, "ListObjects", "", 0},
 		{"GET", LevelBucket, "acl&policy", nil, "Unknown", CodeInvalidArgument, 400},
@@ -35,7 +35,10 @@ func TestRoute(t *testing.T) {
 		{"DELETE", LevelBucket, "uploads", nil, "Unknown", CodeMethodNotAllowed, 405},
 		{"DELETE", LevelBucket, "newthing", nil, "Unknown", CodeNotImplemented, 501},
 		{"HEAD", LevelBucket, "", nil, "HeadBucket", "", 0},
-		{"HEAD", LevelObject, "acl", nil, "HeadObject", "", 0},
+		{"HEAD", LevelBucket, "list-type=2&unknown-of-tomorrow", nil, "HeadBucket", "", 0},
+		{"HEAD", LevelObject, "versionId=1&partNumber=2&response-expires=x&x-id=HeadObject", nil, "HeadObject", "", 0},
+		{"HEAD", LevelObject, "acl", nil, "Unknown", CodeMethodNotAllowed, 405},
+		{"HEAD", LevelBucket, "acl&policy", nil, "Unknown", CodeInvalidArgument, 400},
 		{"GET", LevelObject, "x-id=PutObject", nil, "GetObject", "", 0},
 		{"GET", LevelObject, "versionId=1&partNumber=2", nil, "GetObject", "", 0},
 		{"GET", LevelObject, "uploadId=x", nil, "ListParts", "", 0},
@@ -81,6 +84,31 @@ func TestRoute(t *testing.T) {
 		} else {
 			requireCode(t, err, c.code, c.status, what)
 		}
+	}
+}
+
+// A 405 lists the methods that there are for the subresource, if there are any on that level.
+func TestAllowedMethods(t *testing.T) {
+	for _, c := range []struct {
+		method string
+		level  Level
+		query  string
+		want   string
+	}{
+		{"HEAD", LevelBucket, "location", "GET"},
+		{"HEAD", LevelBucket, "uploads", "GET"},
+		{"HEAD", LevelBucket, "versioning", "GET, PUT"},
+		{"HEAD", LevelBucket, "policy", "GET, PUT, DELETE"},
+		{"HEAD", LevelObject, "acl", "GET, PUT"},
+		{"HEAD", LevelObject, "attributes", "GET"},
+		{"GET", LevelBucket, "delete", "POST"},
+		{"DELETE", LevelBucket, "location", "GET"},
+		{"GET", LevelBucket, "torrent", "GET, HEAD, PUT, POST, DELETE"},
+		{"PATCH", LevelObject, "", "GET, HEAD, PUT, POST, DELETE"},
+	} {
+		_, err := Route(c.method, c.level, query(t, c.query), nil)
+		e := requireCode(t, err, CodeMethodNotAllowed, 405, c.query)
+		require.Equal(t, []Field{{"Allow", c.want}}, e.Header, "%s ?%s", c.method, c.query)
 	}
 }
 

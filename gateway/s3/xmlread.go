@@ -32,7 +32,7 @@ func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
 	}
 	x := &xmlReader{d: xml.NewDecoder(bytes.NewReader(body))}
 	x.d.Strict = true
-	x.d.CharsetReader = asciiOnly
+	x.d.CharsetReader = knownCharset
 	start, err := x.prolog()
 	if err != nil {
 		return err
@@ -46,9 +46,11 @@ func parseXML(body []byte, root string, fn func(x *xmlReader) error) error {
 	return x.epilog()
 }
 
-// asciiOnly reads bodies that are declared as ASCII, which is UTF-8 too: some XML writers declare it unasked.
-func asciiOnly(charset string, r io.Reader) (io.Reader, error) {
-	if strings.EqualFold(charset, "us-ascii") || strings.EqualFold(charset, "ascii") {
+// knownCharset reads bodies that are declared as ASCII, which is UTF-8 too, and UTF-8 by the name that Python gives it: some XML
+// writers declare either unasked.
+func knownCharset(charset string, r io.Reader) (io.Reader, error) {
+	switch strings.ToLower(charset) {
+	case "us-ascii", "ascii", "utf8":
 		return r, nil
 	}
 	return nil, errors.New("unknown charset")
