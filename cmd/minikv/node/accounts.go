@@ -90,6 +90,11 @@ func (n *Node) buckets(ctx context.Context, obj *objects.Objects) error {
 	owner := n.users[0].CanonicalID
 	for i, name := range append([]string{n.cfg.RESTBucket}, n.cfg.DefaultBuckets...) {
 		_, err := obj.CreateBucket(ctx, &metapb.CreateBucket{Name: name, Owner: owner, Region: n.cfg.Region, System: i == 0})
+		if errs.Is(err, errs.StorageFull) { // which is found out before what is there
+			if row, _ := obj.Bucket(ctx, object.Bucket(name)); row.GetOwner() == owner {
+				continue
+			}
+		}
 		switch {
 		case err == nil:
 			n.log.Info("bucket made", zap.String("bucket", name))

@@ -86,6 +86,7 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 	s.volume.Start(runs{s.coord})
 	s.report = newReporting(s.coord, s.volume, func() uint32 { return volumeNumber }, log.Named("reports"))
 	s.checkPolicy(cfg)
+	s.checkFixed(cfg)
 	return s, nil
 }
 
@@ -125,6 +126,26 @@ func (s *storage) checkPolicy(cfg *config.Config) {
 	}
 	if cfg.Fsync != "always" {
 		s.log.Warn("acknowledged writes can be lost when the power fails", zap.String("fsync", cfg.Fsync))
+	}
+}
+
+// checkFixed tells of settings that were fixed when the store was made and are others now. Defaults ask for nothing.
+func (s *storage) checkFixed(cfg *config.Config) {
+	pools := s.meta.Layout().GetPools()
+	if len(pools) == 0 {
+		return
+	}
+	usual := config.Default()
+	for _, f := range []struct {
+		key                string
+		asked, usual, used int64
+	}{
+		{"shards", int64(cfg.Shards), int64(usual.Shards), int64(pools[0].GetShards())},
+		{"blob.size", cfg.BlobSize, usual.BlobSize, int64(pools[0].GetBlobSize())},
+	} {
+		if f.asked != f.used && f.asked != f.usual {
+			s.log.Warn("this setting was fixed when the store was made", zap.String("setting", f.key), zap.Int64("asked", f.asked), zap.Int64("used", f.used))
+		}
 	}
 }
 
