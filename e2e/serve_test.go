@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -61,6 +63,20 @@ func TestServeHoldsItsDirectory(t *testing.T) {
 	require.Contains(t, out, "pid")
 	require.NoError(t, n.Stop(), "SIGTERM ends with status 0")
 	n.Run()
+}
+
+// TestServeHasASpareProcessor: while a log is synced, another thread runs, unless the user says how many there are.
+func TestServeHasASpareProcessor(t *testing.T) {
+	was := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(was) })
+	runtime.SetDefaultGOMAXPROCS()
+	for _, c := range []struct {
+		set  string
+		want int
+	}{{"", runtime.GOMAXPROCS(0) + 1}, {"5", 5}} {
+		n := harness.Start(t, harness.Options{Env: map[string]string{"GOMAXPROCS": c.set}})
+		require.Contains(t, metricsOf(t, n), fmt.Sprintf("\ngo_sched_gomaxprocs_threads %d\n", c.want), "GOMAXPROCS=%q", c.set)
+	}
 }
 
 func TestServeRefusesANewerFormat(t *testing.T) {

@@ -130,6 +130,9 @@ func (n *Node) prepare() (err error) {
 		n.opt.Exit = n.exit
 	}
 	limitMemory(n.cfg.MemoryLimit, n.log)
+	if writesLogs(n.cfg) {
+		spareProcessor()
+	}
 	if n.dir, err = datadir.Open(vfs.OS(), n.cfg.Data); err != nil {
 		return err
 	}
