@@ -155,10 +155,14 @@ func (c *call) log(operation string, status int, took time.Duration, broken bool
 	if c.who != nil {
 		who = c.who.AccessKey
 	}
+	code := zap.Skip()
+	if c.w.code != "" {
+		code = zap.String("code", c.w.code)
+	}
 	e.Write(zap.String("request_id", c.id), zap.String("operation", operation), zap.String("method", c.r.Method),
 		zap.String("path", c.r.URL.EscapedPath()), zap.Int("status", status), zap.Duration("took", took),
 		zap.String("remote", c.r.RemoteAddr), zap.String("access_key", who), zap.Int64("in", c.body.bytes),
-		zap.Int64("out", c.w.bytes), zap.Bool("broken", broken), zap.NamedError("cause", c.w.cause))
+		zap.Int64("out", c.w.bytes), zap.Bool("broken", broken), code, zap.Error(c.w.cause))
 }
 
 func newID() string {

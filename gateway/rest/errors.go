@@ -79,12 +79,17 @@ func errorOf(err error) *Error {
 
 // fail answers an error, or breaks the connection when the answer has begun (R3).
 func (c *call) fail(err error) {
-	c.w.cause = err
+	if c.w.cause == nil { // a handler may know more than it answers
+		c.w.cause = err
+	}
 	if c.w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
 	e := *errorOf(err)
 	e.RequestID = c.id
+	if e.status != http.StatusNotModified {
+		c.w.code = e.Code
+	}
 	h := c.w.Header()
 	for _, name := range []string{"Content-Length", "Content-Range", "ETag", "Last-Modified", "Content-Encoding", "Content-Disposition"} {
 		if e.status != http.StatusNotModified || name == "Content-Length" || name == "Content-Range" {

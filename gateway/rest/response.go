@@ -22,7 +22,8 @@ type response struct {
 	renewed time.Time
 	status  int
 	bytes   int64
-	cause   error // for the log
+	cause   error  // for the log
+	code    string // of the error that was answered; for the log
 }
 
 // Unwrap is for http.ResponseController.
@@ -133,7 +134,9 @@ func (c *call) json(status int, v any) error {
 	}
 	c.w.WriteHeader(status)
 	if c.r.Method != http.MethodHead {
-		_, c.w.cause = c.w.Write(b)
+		if _, err := c.w.Write(b); err != nil && c.w.cause == nil { // of an error's answer the error is the cause
+			c.w.cause = err
+		}
 	}
 	return nil
 }
