@@ -11,7 +11,7 @@
 //
 //	D1 Nothing below DATA is touched before the lock is held and the format is known.
 //	D2 A directory of a newer format is refused, with both versions; it is never changed.
-//	D3 A directory that is not empty and has no marker is refused: it is not ours, and is not changed.
+//	D3 A directory that is not empty and has no marker is refused: it is not ours, and is not changed. A restore takes one that has only volumes.
 //	D4 A directory into which a restore began is refused until one succeeds: an empty store would take the place of the one that was to be
 //	   restored. RESTORING is durable before anything else of a restore is, and means nothing beside a coordinator's folder, which appears
 //	   whole, in one step.
@@ -23,6 +23,7 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func openDir(fs vfs.FS, path string, restore bool) (*Dir, error) {
 		return nil, errs.WrapKind(op, errs.Unavailable, err)
 	}
 	d := &Dir{Path: abs, fs: fs}
-	if err := d.foreign(); err != nil { // and gets no LOCK
+	if err := d.foreign(restore); err != nil { // and gets no LOCK
 		return nil, errs.Wrap(op, err)
 	}
 	lock, err := vfs.LockDir(fs, abs)
@@ -167,22 +168,29 @@ func (d *Dir) checkFormat(restore bool) error {
 // before are names that may be there before the marker is: LOCK.held is a lock where files have none.
 var before = []string{vfs.LockName, vfs.LockName + ".held", "lost+found", markerName + ".tmp", restoringName, restoringName + ".tmp"}
 
-// foreign refuses a directory that holds something and no marker (D3).
-func (d *Dir) foreign() error {
+// foreign refuses a directory that holds something and no marker (D3). A restore is for volumes, too, that were moved to a place of their own.
+func (d *Dir) foreign(restore bool) error {
 	entries, err := d.fs.List(d.Path)
 	if err != nil || slices.Contains(entries, markerName) {
 		return err
 	}
 	for _, e := range entries {
-		if !slices.Contains(before, e) {
+		if !slices.Contains(before, e) && !(restore && isVolume(e)) {
 			return errs.E("", errs.Invalid, "%s holds %q and no %s: it is not a data directory of minikv", d.Path, e, markerName)
 		}
 	}
 	return nil
 }
 
+// isVolume says whether Volume gives folders such a name.
+func isVolume(name string) bool {
+	number, ok := strings.CutPrefix(name, "volume-")
+	_, err := strconv.ParseUint(number, 10, 32)
+	return ok && err == nil
+}
+
 func (d *Dir) create(name string, restore bool) error {
-	if err := d.foreign(); err != nil {
+	if err := d.foreign(restore); err != nil {
 		return err
 	}
 	if err := d.checkRestore(restore); err != nil {

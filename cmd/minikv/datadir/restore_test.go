@@ -41,6 +41,27 @@ func TestAnUnfinishedRestoreIsRefused(t *testing.T) {
 	require.NoError(t, open(t, path).Close(), "a refused restore changes nothing")
 }
 
+// TestRestoreBesideVolumes: a folder into which only volumes were moved is no data directory yet, and can become one by a restore.
+func TestRestoreBesideVolumes(t *testing.T) {
+	path := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(path, "volume-1"), 0o700))
+	_, err := Open(vfs.OS(), path)
+	require.True(t, errs.Is(err, errs.Invalid), "%v", err)
+	require.ErrorContains(t, err, "volume-1")
+	d, err := OpenToRestore(vfs.OS(), path)
+	require.NoError(t, err)
+	require.NoError(t, os.Mkdir(d.Coordinator(), 0o700))
+	require.NoError(t, d.Restored(nil))
+	require.NoError(t, d.Close())
+	require.NoError(t, open(t, path).Close())
+	for _, other := range []string{"holiday.jpg", "volume-x", "volume-", "coordinator"} {
+		path := t.TempDir()
+		require.NoError(t, os.Mkdir(filepath.Join(path, other), 0o700))
+		_, err = OpenToRestore(vfs.OS(), path)
+		require.True(t, errs.Is(err, errs.Invalid), "%s: %v", other, err)
+	}
+}
+
 // TestACoordinatorThatCameBack ends the refusal: the operator moved the old one in again, or the restore ended between its last two steps.
 func TestACoordinatorThatCameBack(t *testing.T) {
 	path := t.TempDir()
