@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -113,4 +114,33 @@ func TestS3APIChecksumOfACopyOfParts(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, whole, *head.ChecksumSHA256)
 	require.Equal(t, types.ChecksumTypeFullObject, head.ChecksumType)
+}
+
+// A complete that is refused for one of its parts says which, as S3 does.
+func TestS3APIRefusedPartIsNamed(t *testing.T) {
+	n := harness.Start(t, harness.Options{})
+	bucket := n.Bucket(t)
+	u := newUpload(t, n.AWS(), &bucket, "k")
+	for number := int32(1); number <= 3; number++ {
+		u.must(number, []byte("small"))
+	}
+	const etag, other = "eb5c1399a871211c7e7ed732d15e3a8b", "00000000000000000000000000000000"
+	complete := func(etags ...string) string {
+		body := "<CompleteMultipartUpload>"
+		for i, e := range etags {
+			body += fmt.Sprintf("<Part><PartNumber>%d</PartNumber><ETag>%s</ETag></Part>", i+1, e)
+		}
+		resp, text := ask(t, n, "POST", "/"+bucket+"/k?uploadId="+*u.id, body+"</CompleteMultipartUpload>")
+		require.Equal(t, 400, resp.StatusCode, text)
+		return text
+	}
+	text := complete(etag, other, etag)
+	require.Contains(t, text, "<Code>InvalidPart</Code>")
+	require.Contains(t, text, "<PartNumber>2</PartNumber>")
+	text = complete(etag, etag, etag, etag)
+	require.Contains(t, text, "<Code>InvalidPart</Code>")
+	require.Contains(t, text, "<PartNumber>4</PartNumber>")
+	text = complete(etag, etag, etag)
+	require.Contains(t, text, "<Code>EntityTooSmall</Code>")
+	require.Contains(t, text, "<ProposedSize>5</ProposedSize><MinSizeAllowed>5242880</MinSizeAllowed><PartNumber>1</PartNumber>")
 }

@@ -2,12 +2,14 @@ package gateway
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 	"sync"
 
 	"minikv/gateway/s3"
 	"minikv/internal/errs"
+	"minikv/internal/object"
 	"minikv/sigv4"
 )
 
@@ -31,8 +33,22 @@ func (c *call) failure(err error) *s3.Error {
 		e.With("UploadId", c.query.Get("uploadId"))
 	case s3.CodePreconditionFailed:
 		e.With("Condition", c.falseCondition(err))
+	case s3.CodeInvalidPart, s3.CodeEntityTooSmall:
+		withPart(e, errs.Message(err))
 	}
 	return e
+}
+
+// withPart adds what a refused complete says of the part that it is refused for.
+func withPart(e *s3.Error, refusal string) {
+	var number, size uint64
+	n, _ := fmt.Sscanf(refusal, "part %d has %d bytes", &number, &size) // what it does not say is left out
+	if n == 2 {
+		e.With("ProposedSize", strconv.FormatUint(size, 10)).With("MinSizeAllowed", strconv.Itoa(object.PartBytesMin))
+	}
+	if n > 0 {
+		e.With("PartNumber", strconv.FormatUint(number, 10))
+	}
 }
 
 // conditionNames are how S3 writes the conditions that a store's refusal names, which are in lower case where they are S3's own.

@@ -148,6 +148,7 @@ func (c *completion) gather() error {
 	return nil
 }
 
+// invalidPart is a refusal that names the part, which gateways read in it, as they do in that of a part that is too small.
 func invalidPart(number uint32) error {
 	return refuse(errs.InvalidPart, "part %d is not there, or its ETag or checksum is another", number)
 }

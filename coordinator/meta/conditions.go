@@ -12,7 +12,7 @@ import (
 const msPerSecond = 1000
 
 // checkWrite evaluates a write's conditions against the current version; nil is absence. A condition that needs a version
-// is errs.NoSuchKey without one; a false one is errs.Precondition.
+// is errs.NoSuchKey without one; a false one is errs.Precondition, whose message is its name, for gateways to tell.
 //
 // Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-requests.html
 func checkWrite(c *metapb.Conditions, cur *metapb.ObjectRow) error {
