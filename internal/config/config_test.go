@@ -72,6 +72,7 @@ func TestRefusals(t *testing.T) {
 		"unknown nested key":   {file: "volume:\n  colour: red\n", want: []string{"volume.colour", `"red"`}},
 		"not YAML":             {file: "s3: [", want: []string{"not YAML"}},
 		"unknown variable":     {environ: []string{"MINIKV_FSINC=always"}, want: []string{"MINIKV_FSINC", `"always"`, "MINIKV_FSYNC"}},
+		"a port alone":         {environ: []string{"MINIKV_S3_PORT=9001"}, want: []string{"MINIKV_S3_PORT", `"9001"`, "MINIKV_S3,"}},
 		"misspelt secret":      {environ: []string{"MINIKV_ROOT_PASWORD=hunter2hunter2"}, want: []string{"MINIKV_ROOT_PASWORD"}, hidden: "hunter2"},
 		"bad fsync":            {args: []string{"--fsync", "sometimes"}, want: []string{"fsync", `"sometimes"`, "a flag", "always, interval or never"}},
 		"bad address":          {environ: []string{"MINIKV_S3=9000"}, want: []string{"s3", `"9000"`, "the environment", "host:port"}},
@@ -112,7 +113,8 @@ func TestRefusals(t *testing.T) {
 func TestForeignEnvironmentIsIgnored(t *testing.T) {
 	_, err := load(t, "", []string{
 		"MINIKV_SERVICE_HOST=10.0.0.1", "MINIKV_SERVICE_PORT_S3=9000", "MINIKV_PORT=tcp://10.0.0.1:9000",
-		"MINIKV_PORT_9000_TCP=tcp://10.0.0.1:9000", "MINIKV_PORT_9000_TCP_PROTO=tcp", "MINIKV_S3_SERVICE_HOST=10.0.0.1",
+		"MINIKV_PORT_9000_TCP=tcp://10.0.0.1:9000", "MINIKV_PORT_9000_TCP_PROTO=tcp", "MINIKV_PORT_9000_TCP_PORT=9000",
+		"MINIKV_S3_SERVICE_PORT=9000", "MINIKV_S3_PORT=tcp://10.0.0.1:9000", "MINIKV_S3_SERVICE_HOST=10.0.0.1",
 		"MINIKV_ENDPOINT=http://x", "MINIKV_TEST_X=1", "NOTMINIKV_X=1",
 	}, nil)
 	require.NoError(t, err)

@@ -30,6 +30,17 @@ var clientEnv = []string{"MINIKV_ENDPOINT", "MINIKV_ACCESS_KEY", "MINIKV_SECRET_
 // minikv-something, and tests.
 var foreignEnv = regexp.MustCompile(`^MINIKV_(BIN|TEST_.*|([A-Z0-9_]+_)?(SERVICE_(HOST|PORT)(_[A-Z0-9_]+)?|PORT(_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?))$`)
 
+// foreign says whether a variable is of others. Theirs that end in _PORT, but for _SERVICE_PORT and links' parts, are URLs, so that a port alone is
+// what somebody took for a setting.
+func foreign(name, value string) bool {
+	if !foreignEnv.MatchString(name) {
+		return false
+	}
+	return !strings.HasSuffix(name, "_PORT") || strings.HasSuffix(name, "_SERVICE_PORT") || linkPart.MatchString(name) || strings.Contains(value, "://")
+}
+
+var linkPart = regexp.MustCompile(`_PORT_[0-9]+_(TCP|UDP|SCTP)_PORT$`)
+
 // AddFlags adds --config and the flag of every setting but the secret ones.
 func AddFlags(fs *pflag.FlagSet) {
 	fs.String(configKey, "", "configuration file (YAML); also MINIKV_CONFIG")
@@ -182,7 +193,7 @@ func envSource(environ []string) (*koanf.Koanf, error) {
 		switch {
 		case ok && value != "":
 			return key, value
-		case ok, name == envPrefix+"CONFIG", slices.Contains(clientEnv, name), foreignEnv.MatchString(name):
+		case ok, name == envPrefix+"CONFIG", slices.Contains(clientEnv, name), foreign(name, value):
 		default:
 			shown := ""
 			if !secretLooking(name) {
