@@ -33,6 +33,9 @@ func (c *call) handle() error {
 	op, routeErr := s3.Route(c.r.Method, c.target.Level, c.query, c.h)
 	c.op = op
 	if c.account == nil {
+		if asked, err := c.health(); asked {
+			return err
+		}
 		return c.denyAnonymous(routeErr)
 	}
 	if routeErr != nil {

@@ -4,7 +4,8 @@
 // table, headers that ask for what is not there, names, the length and digests of the body, the bucket's owner, and only then
 // conditions and bytes.
 //
-//	F1 Nothing is done for a request whose signature was not verified, whatever its operation; anonymous is denied.
+//	F1 Nothing is done for a request whose signature was not verified, whatever its operation; anonymous is denied, but for the
+//	   question after health.
 //	F2 The path and query that are acted on are those that were signed.
 //	F3 No byte of a body is read before the request is authenticated, authorized and its headers are found good.
 //	F4 Nothing is stored of a body that is not what was signed or declared.
@@ -49,6 +50,8 @@ type Config struct {
 	TrustedProxies []netip.Prefix
 	// Bound names a bucket that can't be deleted, since the native API shows it. "": none.
 	Bound string
+	// Ready says whether requests are served, for who asks after health. nil: as long as the server runs.
+	Ready func(context.Context) error
 	// TLS, if set, is what Serve speaks. Its NextProtos are replaced.
 	TLS *tls.Config
 }
@@ -73,6 +76,7 @@ type Server struct {
 	idle      time.Duration
 	proxies   []netip.Prefix
 	bound     string
+	ready     func(context.Context) error
 	tls       *tls.Config
 	router    *mux.Router
 	http      *http.Server
@@ -87,7 +91,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		objects: cfg.Objects, directory: cfg.Directory, region: cfg.Region, log: cfg.Log,
-		idle: cfg.IdleTimeout, proxies: cfg.TrustedProxies, bound: cfg.Bound, ids: newIDSource(),
+		idle: cfg.IdleTimeout, proxies: cfg.TrustedProxies, bound: cfg.Bound, ready: cfg.Ready, ids: newIDSource(),
 	}
 	if s.region == "" {
 		s.region = "us-east-1"

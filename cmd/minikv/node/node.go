@@ -226,7 +226,7 @@ func (n *Node) start(ctx context.Context) error {
 	var err error
 	n.s3, err = gateway.New(gateway.Config{
 		Objects: obj, Directory: directory, Region: n.cfg.Region, Domains: n.cfg.Domains, Log: n.log.Named("s3"),
-		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: n.tlsc, Bound: n.cfg.RESTBucket,
+		Metrics: registry, IdleTimeout: n.cfg.IdleTimeout, TLS: n.tlsc, Bound: n.cfg.RESTBucket, Ready: n.storage.ready,
 	})
 	if err != nil {
 		return err
