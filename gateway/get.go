@@ -90,7 +90,7 @@ func (r *read) span(obj *objects.Object) error {
 	if r.part > 0 {
 		off, n, err := obj.PartRange(r.part)
 		if err != nil {
-			return s3.InvalidPartNumber(r.part, max(obj.Row.Parts, 1))
+			return s3.InvalidPartNumber(r.part, max(obj.Row.Parts, 1), obj.Size)
 		}
 		r.off, r.n = off, n
 		if n > 0 {

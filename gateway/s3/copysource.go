@@ -87,6 +87,7 @@ func directive(h http.Header, name string) (replace bool, err error) {
 	case "REPLACE":
 		return true, nil
 	default:
-		return false, InvalidArgument(name, v, "Unknown directive.")
+		kind := strings.TrimSuffix(strings.TrimPrefix(name, "x-amz-"), "-directive")
+		return false, InvalidArgument(name, v, "Unknown "+kind+" directive.")
 	}
 }

@@ -46,10 +46,11 @@ func InvalidRange(requested string, size uint64) *Error {
 		WithHeader("Content-Range", "bytes */"+utoa(size))
 }
 
-// InvalidPartNumber is the 416 for a part number beyond the last part.
-func InvalidPartNumber(requested, parts uint32) *Error {
+// InvalidPartNumber is the 416 for a part number beyond the last part, of an object of size bytes.
+func InvalidPartNumber(requested, parts uint32, size uint64) *Error {
 	return NewError(CodeInvalidPartNumber, "").With("PartNumberRequested", utoa(uint64(requested))).
-		With("ActualPartCount", utoa(uint64(parts)))
+		With("ActualPartCount", utoa(uint64(parts))).With("ActualObjectSize", utoa(size)).
+		WithHeader("Content-Range", "bytes */"+utoa(size))
 }
 
 // parseRange reads "bytes=a-b", "bytes=a-" or "bytes=-n"; a missing number is -1.

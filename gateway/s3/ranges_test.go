@@ -51,7 +51,7 @@ func TestResolveRange(t *testing.T) {
 		}
 	}
 	require.Equal(t, "bytes 2-5/10", Range{2, 4}.ContentRange(10))
-	requireCode(t, InvalidPartNumber(7, 3), CodeInvalidPartNumber, 416)
+	requireCode(t, InvalidPartNumber(7, 3, 10), CodeInvalidPartNumber, 416)
 }
 
 func TestParseCopySource(t *testing.T) {
