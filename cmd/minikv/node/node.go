@@ -383,6 +383,8 @@ func (n *Node) announce() {
 	switch {
 	case n.made:
 		n.printCredentials()
+	case n.cfg.Dev:
+		fmt.Fprintf(n.opt.Out, "Root credentials: %s with the secret %s, which everybody knows (--dev)\n", config.DevAccessKey, config.DevSecretKey)
 	case n.kept:
 		fmt.Fprintf(n.opt.Out, "Root credentials: %s\n", n.dir.CredentialsFile())
 	}
