@@ -99,6 +99,15 @@ func (d *Dir) Close() error { return d.lock.Close() }
 // Coordinator is the folder of the coordinator.
 func (d *Dir) Coordinator() string { return filepath.Join(d.Path, "coordinator") }
 
+// HasCoordinator says whether there is anything in the folder of the coordinator.
+func (d *Dir) HasCoordinator() (bool, error) {
+	entries, err := d.fs.List(d.Coordinator())
+	if vfs.IsNotExist(err) {
+		return false, nil
+	}
+	return len(entries) > 0, errs.Wrap("datadir.HasCoordinator", err)
+}
+
 // Volume is the folder of a volume.
 func (d *Dir) Volume(number uint32) string {
 	return filepath.Join(d.Path, fmt.Sprintf("volume-%d", number))

@@ -1,9 +1,15 @@
 package node
 
 import (
+	"context"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"minikv/internal/errs"
 )
 
 // What was fixed when the data directory was made is told when a start asks for something else; a default asks for nothing.
@@ -35,4 +41,26 @@ func TestFullStartNamesTheBucketThatLacks(t *testing.T) {
 	require.NoError(t, r.end())
 	require.Contains(t, r.log.String(), `no room to make a bucket	{"bucket": "later"}`)
 	require.NotContains(t, r.log.String(), `no room to make a bucket	{"bucket": "minikv"}`)
+}
+
+// A coordinator that is gone is not replaced by an empty one beside a volume with blobs: they would be nobody's, and be collected.
+func TestBlobsWithoutMetadataAreRefused(t *testing.T) {
+	cfg := testConfig(t)
+	r := start(t, cfg)
+	status, text := r.do("PUT", "/k", "value")
+	require.Equal(t, 200, status, text)
+	require.NoError(t, r.end())
+	coordinator := filepath.Join(cfg.Data, "coordinator")
+	require.NoError(t, os.Rename(coordinator, coordinator+".away"))
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // of one that serves
+	defer cancel()
+	for range 2 {
+		err := Run(ctx, cfg, Options{Out: &lockedBuffer{}, Log: &lockedBuffer{}})
+		require.True(t, errs.Is(err, errs.Conflict), "%v", err)
+		require.ErrorContains(t, err, "volume-1 holds 1 blobs")
+		require.ErrorContains(t, err, "minikv restore")
+		require.NoDirExists(t, coordinator)
+	}
+	require.NoError(t, os.Rename(filepath.Join(cfg.Data, "volume-1"), filepath.Join(cfg.Data, "volume-1.away")))
+	require.NoError(t, start(t, cfg).end(), "an empty store")
 }

@@ -67,6 +67,9 @@ func openStorage(ctx context.Context, cfg *config.Config, dir *datadir.Dir, log 
 	if s.volume, err = openVolume(cfg, dir.Volume(volumeNumber), log.Named("volume")); err != nil {
 		return s, err
 	}
+	if err = s.volume.checkMetadata(dir); err != nil {
+		return s, err
+	}
 	s.coord, err = coordinator.Open(ctx, coordinatorConfig(cfg, dir, s.volume, log, fatal))
 	if err != nil {
 		return s, err

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"minikv/cmd/minikv/datadir"
 	"minikv/coordinator/txn"
 	"minikv/gateway/objects"
 	"minikv/internal/config"
@@ -61,6 +62,16 @@ func (v *volumePart) check(layout *metapb.Layout, dir string) error {
 		}
 	}
 	return nil
+}
+
+// checkMetadata refuses blobs beside which there is no coordinator: a new one would know of none of them, and have them collected.
+func (v *volumePart) checkMetadata(dir *datadir.Dir) error {
+	there, err := dir.HasCoordinator()
+	if n := v.Stats().Blobs; err == nil && !there && n > 0 {
+		return errs.E("node.Open", errs.Conflict, "%s holds %d blobs, and the metadata that tells what they are, %s, is gone: bring it back or restore a "+
+			"backup of it (minikv restore); for an empty store move the volume away", dir.Volume(volumeNumber), n, dir.Coordinator())
+	}
+	return err
 }
 
 // Delete drops blobs that the coordinator has let go.
