@@ -66,7 +66,10 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 	b := &blob{refs: 1}
 	b.w, b.memory, b.account, b.interrupt = w, w.s.writes, w.account, w.interrupt
 	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
-	defer func() { b.memory.filled(&b.holder) }()
+	defer func() {
+		f.h.Wait() // the chunks may go from now on
+		b.memory.filled(&b.holder)
+	}()
 	if err := f.tooLarge(uint64(max(f.size, 0))); err != nil {
 		return b, err
 	}
@@ -103,16 +106,39 @@ func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
 	return b, nil
 }
 
-// read fills p unless the body ends, hashing what came.
+// hash takes what came into a chunk of so many bytes and was not hashed yet, or leaves it until more has come. Large chunks are hashed beside the
+// reading: MD5 takes longer than all else that one core does for a body.
+func (f *filler) hash(chunk int, came []byte, last bool) (took int) {
+	switch {
+	case len(came) == 0:
+	case chunk < besideMin:
+		f.h.Write(came)
+	case last || len(came) >= pieceMin:
+		f.h.Feed(came)
+	default:
+		return 0
+	}
+	return len(came)
+}
+
+// From chunks of besideMin bytes on, hashing begins when pieceMin have come.
+const (
+	besideMin = chunkMiddle
+	pieceMin  = 2 * digest.FeedBytesMin
+)
+
+// read fills p unless the body ends, hashing what came; the last of it maybe until the hasher's Wait.
 func (f *filler) read(ctx context.Context, b *blob, p []byte) (n int, err error) {
+	hashed := 0
+	defer func() { f.hash(len(p), p[hashed:n], true) }()
 	for empty := 0; n < len(p); {
 		if err := ctx.Err(); err != nil {
 			return n, err
 		}
 		m, err := f.r.Read(p[n:min(len(p), n+readBytesMax)])
 		if m > 0 {
-			f.h.Write(p[n : n+m])
 			n += m
+			hashed += f.hash(len(p), p[hashed:n], false)
 			f.got += uint64(m)
 			b.got.Add(int64(m))
 			empty = 0

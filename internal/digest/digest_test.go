@@ -198,10 +198,10 @@ func TestETagJoiner(t *testing.T) {
 
 // Whatever the cuts and options, the hasher finds what hashing at once finds; a pooled hasher remembers nothing.
 func TestHasherEqualsWhole(t *testing.T) {
-	big := bytes.Repeat([]byte("0123456789abcdef"), (3*ParallelBytesMin)/16)
+	big := bytes.Repeat([]byte("0123456789abcdef"), (3*FeedBytesMin)/16)
 	rapid.Check(t, func(t *rapid.T) {
 		p := big[:rapid.IntRange(0, len(big)).Draw(t, "len")]
-		opt := Options{MD5: rapid.Bool().Draw(t, "md5"), SHA256: rapid.Bool().Draw(t, "sha256"), Parallel: rapid.Bool().Draw(t, "par")}
+		opt := Options{MD5: rapid.Bool().Draw(t, "md5"), SHA256: rapid.Bool().Draw(t, "sha256")}
 		for _, a := range rapid.SliceOf(rapid.SampledFrom(All())).Draw(t, "sums") {
 			opt.Checksums = opt.Checksums.With(a)
 		}
@@ -209,7 +209,11 @@ func TestHasherEqualsWhole(t *testing.T) {
 		defer h.Release()
 		for rest := p; len(rest) > 0; {
 			n := rapid.IntRange(1, len(rest)).Draw(t, "cut")
-			h.Write(rest[:n])
+			if rapid.Bool().Draw(t, "feed") {
+				h.Feed(rest[:n])
+			} else {
+				h.Write(rest[:n])
+			}
 			rest = rest[n:]
 		}
 		s := h.Sums()
@@ -229,6 +233,24 @@ func TestHasherEqualsWhole(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What was fed may be overwritten after Wait, and not before it was hashed.
+func TestFedBytesAreFreeAfterWait(t *testing.T) {
+	h := NewHasher(Options{MD5: true, SHA256: true})
+	defer h.Release()
+	want, buf := md5.New(), make([]byte, FeedBytesMin)
+	for round := range byte(20) {
+		for i := range buf {
+			buf[i] = round
+		}
+		want.Write(buf)
+		h.Feed(buf)
+		h.Wait()
+	}
+	s := h.Sums()
+	require.Equal(t, want.Sum(nil), s.MD5[:])
+	require.EqualValues(t, 20*FeedBytesMin, s.Size)
 }
 
 func TestSumsMayContinue(t *testing.T) {
@@ -252,6 +274,8 @@ func TestHasherAllocatesNothing(t *testing.T) {
 	h := NewHasher(opt)
 	defer h.Release()
 	require.Zero(t, testing.AllocsPerRun(20, func() { h.Write(p) }))
+	h.Feed(p)
+	require.Zero(t, testing.AllocsPerRun(20, func() { h.Feed(p) }))
 }
 
 func BenchmarkHashPipeline(b *testing.B) {
@@ -263,7 +287,6 @@ func BenchmarkHashPipeline(b *testing.B) {
 		{"md5", Options{MD5: true}},
 		{"md5+crc64", Options{MD5: true, Checksums: SetOf(CRC64NVME)}},
 		{"md5+sha256+crc64", Options{MD5: true, SHA256: true, Checksums: SetOf(CRC64NVME)}},
-		{"md5+sha256+crc64 parallel", Options{MD5: true, SHA256: true, Checksums: SetOf(CRC64NVME), Parallel: true}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.SetBytes(int64(len(p)))

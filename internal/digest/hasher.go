@@ -21,14 +21,7 @@ type Options struct {
 	MD5       bool // for the ETag and Content-MD5
 	SHA256    bool // for x-amz-content-sha256; implied by SHA256 in Checksums
 	Checksums Set
-
-	// Parallel runs MD5 beside all else in a goroutine of its own for writes of at least ParallelBytesMin. It shortens a
-	// stream's time when a core is idle, and costs a little when none is.
-	Parallel bool
 }
-
-// ParallelBytesMin is the shortest write for which Parallel is worth a hand-over, in bytes.
-const ParallelBytesMin = 128 << 10
 
 // Hasher computes several digests in one pass. Get one with NewHasher, give it back with Release. Not for concurrent use.
 type Hasher struct {
@@ -40,7 +33,7 @@ type Hasher struct {
 	crc32  uint32
 	crc32c uint32
 	crc64  uint64
-	side   *sideMD5
+	sides  []*side           // of Feed
 	buf    [SumBytesMax]byte // for Sum: a local one would escape through hash.Hash
 }
 
@@ -76,37 +69,34 @@ func NewHasher(opt Options) *Hasher {
 	return h
 }
 
-// Release gives the hasher back to the pool; it must not be used after.
+// Release waits for what was fed and gives the hasher back to the pool; it must not be used after.
 func (h *Hasher) Release() {
-	h.side.stop()
-	h.side = nil
+	h.stopSides()
 	hashers.Put(h)
 }
 
-// Size is the number of bytes written.
+// Size is the number of bytes written and fed.
 func (h *Hasher) Size() uint64 { return h.n }
 
 // Write feeds p to every digest. It never fails and keeps nothing of p after it returns.
 func (h *Hasher) Write(p []byte) (int, error) {
-	n := len(p)
-	h.n += uint64(n)
-	parallel := h.opt.Parallel && h.opt.MD5 && n >= ParallelBytesMin && h.mixed()
-	if parallel {
-		h.startSide(p)
-	}
+	h.Wait()
+	h.n += uint64(len(p))
+	h.blocks(p, true)
+	return len(p), nil
+}
+
+// blocks feeds p to every digest, or to all but MD5.
+func (h *Hasher) blocks(p []byte, withMD5 bool) {
 	for len(p) > 0 {
 		b := p[:min(len(p), BlockBytes)]
 		p = p[len(b):]
-		h.block(b, !parallel)
+		h.block(b, withMD5)
 	}
-	if parallel {
-		h.side.wait()
-	}
-	return n, nil
 }
 
-// mixed says that something slow runs beside MD5.
-func (h *Hasher) mixed() bool { return h.opt.SHA256 || h.opt.Checksums.Has(SHA1) }
+// slow says that something besides MD5 takes long.
+func (h *Hasher) slow() bool { return h.opt.SHA256 || h.opt.Checksums.Has(SHA1) }
 
 func (h *Hasher) block(b []byte, withMD5 bool) {
 	if h.opt.SHA256 {
@@ -130,8 +120,9 @@ func (h *Hasher) block(b []byte, withMD5 bool) {
 	}
 }
 
-// Sums gives the digests of what was written so far; more may be written after.
+// Sums gives the digests of what was written and fed so far; more may follow.
 func (h *Hasher) Sums() Sums {
+	h.Wait()
 	s := Sums{Size: h.n, opt: h.opt, crc32: h.crc32, crc32c: h.crc32c, crc64: h.crc64}
 	if h.opt.MD5 {
 		copy(s.MD5[:], h.md5.Sum(h.buf[:0]))
