@@ -67,6 +67,9 @@ func (c *Coordinator) foundingVolumes() ([]*metapb.VolumeRow, []*metapb.ShardRow
 	if len(rows) < max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)) {
 		return nil, nil, errs.E("coordinator.found", errs.Unavailable, "%d of %d volumes have joined, with which the cluster is founded%s", len(rows), max(c.cfg.FoundWith, int(c.cfg.Pool.Replication)), ofNodes(rows))
 	}
+	if err := c.blobsOfNobody(); err != nil {
+		return nil, nil, err
+	}
 	takes := 0
 	for _, row := range rows {
 		if meta.TakesShards(row) {
@@ -91,6 +94,23 @@ func ofNodes(rows []*metapb.VolumeRow) string {
 		}
 	}
 	return ": those of " + strings.Join(names, ", ")
+}
+
+// blobsOfNobody refuses volumes with blobs: there was a cluster, and a new one without its metadata would have them collected.
+func (c *Coordinator) blobsOfNobody() error {
+	var nodes []string
+	blobs := uint64(0)
+	for _, h := range c.health.all() {
+		if h.last.Blobs > 0 {
+			nodes, blobs = append(nodes, h.node), blobs+h.last.Blobs
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	slices.Sort(nodes)
+	return errs.E("coordinator.found", errs.Unavailable, "%d blobs of a cluster whose metadata is not here are on volumes of %s: bring a coordinator of it back, or restore "+
+		"a backup (minikv restore); for an empty cluster move those volumes away", blobs, strings.Join(slices.Compact(nodes), ", "))
 }
 
 // joinedVolumes are numbered in the order of their nodes' names.
