@@ -68,8 +68,8 @@ func (v *volumePart) check(layout *metapb.Layout, dir string) error {
 func (v *volumePart) checkMetadata(dir *datadir.Dir) error {
 	there, err := dir.HasCoordinator()
 	if n := v.Stats().Blobs; err == nil && !there && n > 0 {
-		return errs.E("node.Open", errs.Conflict, "%s holds %d blobs, and the metadata that tells what they are, %s, is gone: bring it back or restore a "+
-			"backup of it (minikv restore); for an empty store move the volume away", dir.Volume(volumeNumber), n, dir.Coordinator())
+		return errs.E("node.Open", errs.Conflict, "%s holds %d blobs, and the metadata that tells what they are, %s, is not there: bring it back or "+
+			"restore a backup of it (minikv restore); start a node of a cluster with --node; for an empty store move the volume away", dir.Volume(volumeNumber), n, dir.Coordinator())
 	}
 	return err
 }
