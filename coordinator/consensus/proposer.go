@@ -179,7 +179,7 @@ func checkCommand(c *metapb.Command) error {
 	if c.GetLevel() != 0 {
 		return meta.CheckCommand(c)
 	}
-	return meta.CheckCommand(&metapb.Command{Level: meta.Level, Op: c.Op})
+	return meta.CheckFields(c)
 }
 
 // appendSeed draws from the runtime's ChaCha8: seeds make ids that need to be unique, not secret.

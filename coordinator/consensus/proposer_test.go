@@ -191,6 +191,29 @@ func TestGroupsAreBounded(t *testing.T) {
 	}
 }
 
+// TestWhatWouldStopEveryReplicaIsNotProposed: a field or an operation of a newer program comes as an unknown field of the command itself, or
+// of what it holds, and is refused before it is in the log, whether the command names its level or not.
+func TestWhatWouldStopEveryReplicaIsNotProposed(t *testing.T) {
+	r := &fakeRaft{}
+	p := newProposer(r.apply, always, time.Now, nil)
+	defer p.close(time.Second)
+	unknown := []byte{0xF8, 0x7F, 1} // field 2047, varint 1
+	field, operation, within := sizedCommand("k", 1), new(metapb.Command), sizedCommand("k", 1)
+	field.ProtoReflect().SetUnknown(unknown)
+	operation.ProtoReflect().SetUnknown(unknown)
+	within.GetPutTags().ProtoReflect().SetUnknown(unknown)
+	for name, c := range map[string]*metapb.Command{"field": field, "operation": operation, "field within": within} {
+		for _, c.Level = range []uint32{0, 1, meta.Level} {
+			if _, err := p.propose(t.Context(), c); !errs.Is(err, errs.Unsupported) {
+				t.Errorf("unknown %s, level %d: %v", name, c.Level, err)
+			}
+		}
+	}
+	if len(r.entries) > 0 {
+		t.Errorf("%d entries", len(r.entries))
+	}
+}
+
 // TestStampsNeverRunBackwards, whatever the clock does; level and seed are filled in.
 func TestStampsNeverRunBackwards(t *testing.T) {
 	var now atomic.Int64

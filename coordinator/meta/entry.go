@@ -55,8 +55,13 @@ func CheckCommand(c *metapb.Command) error {
 	if c.GetLevel() < 1 || c.GetLevel() > Level {
 		return errs.E(op, errs.Unsupported, "command of level %d; this program knows 1 to %d", c.GetLevel(), Level)
 	}
+	return errs.Wrap(op, CheckFields(c))
+}
+
+// CheckFields is CheckCommand without the level. An operation that this program does not know is such a field, too.
+func CheckFields(c *metapb.Command) error {
 	if v := reflect.ValueOf(c).Elem(); commandShape().unknownIn(v) {
-		return errs.E(op, errs.Unsupported, "the command holds an unknown field")
+		return errs.E("meta.CheckFields", errs.Unsupported, "the command holds an unknown field")
 	}
 	return nil
 }

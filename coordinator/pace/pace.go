@@ -28,11 +28,20 @@ type Pace struct {
 // New is a pace of so many bytes per second; 0 or less: no limit.
 func New(clock Clock, rate int64) *Pace { return &Pace{clock: clock, rate: rate} }
 
-// Set changes the rate for what is let through from now on.
+// Set changes the rate for what is let through from now on. With a higher one, what was let through takes no longer than it would have at
+// that one: after a very low rate, all would wait for what passed by it.
 func (p *Pace) Set(rate int64) {
+	now := p.clock.Now()
 	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch left := p.free.Sub(now); {
+	case left <= 0 || p.rate <= 0:
+	case rate <= 0:
+		p.free = now
+	case rate > p.rate:
+		p.free = now.Add(time.Duration(float64(left) * float64(p.rate) / float64(rate)))
+	}
 	p.rate = rate
-	p.mu.Unlock()
 }
 
 // take says how long to wait before n bytes may go; 0: they may now, and are counted.

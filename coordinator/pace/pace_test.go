@@ -66,3 +66,32 @@ func TestPaceEnds(t *testing.T) {
 		}
 	})
 }
+
+// TestARaisedRateCountsAtOnce: what went at a low rate keeps nobody waiting for as long as that rate would have; a lowered one counts for
+// what follows only.
+func TestARaisedRateCountsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := New(bubble{}, 1)
+		took := func(n int64) time.Duration {
+			began := time.Now()
+			if err := p.Wait(t.Context(), n, nil); err != nil {
+				t.Error(err)
+			}
+			return time.Since(began)
+		}
+		took(100_000) // more than a day's worth
+		p.Set(1000)
+		if d := took(1000); d != 100*time.Second {
+			t.Errorf("100,000 bytes at 1,000 a second: %v", d)
+		}
+		p.Set(1)
+		if d := took(1); d != time.Second {
+			t.Errorf("1,000 bytes that went at 1,000 a second: %v", d)
+		}
+		p.Set(0)
+		p.Set(1)
+		if d := took(1); d != 0 {
+			t.Errorf("after there was no limit: %v", d)
+		}
+	})
+}

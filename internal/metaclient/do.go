@@ -119,7 +119,7 @@ func (a *attempt) until(deadline time.Time) time.Time {
 
 // surelyRefused kinds are given before a command is proposed, and another attempt would fare no better.
 func surelyRefused(k errs.Kind) bool {
-	return k == errs.StorageFull || k == errs.LimitExceeded || k == errs.Invalid
+	return k == errs.StorageFull || k == errs.LimitExceeded || k == errs.Invalid || k == errs.Unsupported
 }
 
 // sessionGone decides about a command whose session has ended. This proposal of it did nothing; an earlier one may have.

@@ -213,7 +213,7 @@ func TestWhatSurelyWasNotProposedSaysSo(t *testing.T) {
 		for kind, want := range map[errs.Kind]errs.Kind{
 			errs.NotLeader: errs.NotProposed, errs.NotProposed: errs.NotProposed,
 			errs.IndeterminateResult: errs.IndeterminateResult, errs.Unavailable: errs.IndeterminateResult, errs.Other: errs.IndeterminateResult,
-			errs.StorageFull: errs.StorageFull, errs.LimitExceeded: errs.LimitExceeded,
+			errs.StorageFull: errs.StorageFull, errs.LimitExceeded: errs.LimitExceeded, errs.Unsupported: errs.Unsupported,
 		} {
 			f.fail(func(c *metapb.Command) error {
 				if c.GetPutTags() == nil {
