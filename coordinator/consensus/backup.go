@@ -139,7 +139,15 @@ func restoreInto(fs vfs.FS, dir string, tar io.Reader, o kv.Options, change func
 	if err := readTar(fs, in, tar); err != nil {
 		return at, err
 	}
-	if at, err = inspect(fs, in, o, change); err != nil {
+	at, err = inspect(fs, in, o, func(db *kv.DB) error {
+		if change != nil {
+			if err := change(db); err != nil {
+				return err
+			}
+		}
+		return forgetSnapshot(db)
+	})
+	if err != nil {
 		return at, err
 	}
 	if at.Index == 0 {
@@ -159,6 +167,17 @@ func restoreInto(fs vfs.FS, dir string, tar io.Reader, o kv.Options, change func
 		return at, err
 	}
 	return at, writeSealed(fs, fs.PathJoin(dir, restoredName), restoredMagic, nil)
+}
+
+// forgetSnapshot takes out which snapshot the rows cover, of the group that the backup was made in. That may be above the last entry that
+// changed a row, where the new group's log begins: its first entries would be taken for known ones.
+func forgetSnapshot(db *kv.DB) error {
+	b := db.NewBatch()
+	if err := b.SetLocal(snapshotRow, nil); err != nil {
+		b.Close()
+		return err
+	}
+	return b.Commit()
 }
 
 // restoredSnapshot makes the store in dir the first snapshot of a group of one.
