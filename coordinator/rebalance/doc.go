@@ -7,6 +7,7 @@
 //	    before the move began, each read there and found good, or copied, since; what is decided since is checked by Apply (missing rows).
 //	B2  What is to be copied is the union of what at least N-W+1 of the N members list, each after it acknowledged the move's epoch: any W
 //	    that confirmed a blob meet them. N is how many members the shard has, and W its majority, whatever its pool is to have.
+//	    When some do not answer, one of those that do lacks nothing, as far as missing rows tell.
 //	B3  A shard replaces one replica at a time, so that most of those who confirmed a write before it stay. A shard that has fewer than its
 //	    pool is to have gets all that lack at once: all who confirmed stay.
 //	B4  A list that could not be read to its end, a copy that failed, or a volume that did not acknowledge leaves the move unfinished.

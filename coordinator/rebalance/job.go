@@ -71,6 +71,9 @@ func (j *job) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := j.complete(ctx, sources); err != nil {
+		return err
+	}
 	j.enter("copying")
 	if err := j.copyAll(ctx, sources); err != nil {
 		return err
@@ -144,6 +147,23 @@ func (j *job) fence(ctx context.Context) ([]uint32, error) {
 		return nil, errs.WrapKind("rebalance.fence", errs.Unavailable, worst)
 	}
 	return acknowledged, nil
+}
+
+// complete refuses to copy when a member does not answer and each of those that do is known to lack blobs: it may be the same ones, which no
+// list of theirs has then. Repair brings them once that member is back. One that lacks nothing lists everything.
+func (j *job) complete(ctx context.Context, sources []uint32) error {
+	if len(sources) == len(j.row.Members) {
+		return nil
+	}
+	missing, err := j.m.missingCounts(ctx)
+	if err != nil {
+		return errs.Wrap("rebalance.complete", err)
+	}
+	of := missing[j.row.Shard]
+	if slices.ContainsFunc(sources, func(v uint32) bool { return of[v] == 0 }) {
+		return nil
+	}
+	return errs.E("rebalance.complete", errs.Unavailable, "all members that answer lack blobs, which the others may have")
 }
 
 // copyAll brings what the sources list to the targets, page by page and batch by batch, from where an earlier job ended.
