@@ -56,7 +56,10 @@ func (s *Server) fetch(ctx context.Context, w *object.Want, source func(number u
 	}
 	buf := whole(w.Length)
 	defer wholes.Put(buf)
-	switch v, err := s.verdict(ctx, w.ID, *buf); {
+	var v object.Verdict
+	var err error
+	s.WhileLanded(w.ID, func() { v, err = s.verdict(ctx, w.ID, *buf) })
+	switch {
 	case v == object.Good:
 		return object.Fetched{Outcome: object.FetchHad}
 	case err != nil:

@@ -49,7 +49,9 @@ func Create(fs vfs.FS, dir string, h Header, fill int64, stop func() error) (*Fi
 	f, err := create(fs, tmp, h, fill, stop)
 	if err == nil {
 		if err = fs.Rename(tmp, path); err == nil {
-			err = vfs.SyncDir(fs, dir)
+			if err = vfs.SyncDir(fs, dir); err != nil {
+				fs.Remove(path) // nobody knows of it
+			}
 		}
 		if err != nil {
 			f.closeFiles()

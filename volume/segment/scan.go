@@ -65,8 +65,8 @@ func (f *File) FindEnd(from int64, visit Visit) (Tail, error) {
 		return Tail{}, err
 	}
 	for _, g := range gaps {
-		if g.From >= t.Durable && g.From < t.End {
-			t.End = g.From
+		if g.To > t.Durable && g.From < t.End { // it may begin below: then nothing of the tail counts
+			t.End = max(g.From, t.Durable)
 			break
 		}
 	}

@@ -169,6 +169,11 @@ func TestTears(t *testing.T) {
 			m.damage(m.at[0]+20, nil)
 			return m.damage(m.dataAt(3)+20, nil)
 		}, verdict{durable: 1, end: 2, gaps: []int{0}}},
+		{"rot across the durable end", func(m *image) *image {
+			m.group(true, 100, 200).group(true, 300, 400)
+			m.damage(m.at[1]+20, nil)
+			return m.damage(m.at[2]+20, nil)
+		}, verdict{durable: 1, end: 1, gaps: []int{1}}},
 		{"unsynced groups one after the other, the first torn", func(m *image) *image {
 			m.group(true, 100).group(false, 200).group(false, 300)
 			return m.damage(m.at[1]+20, nil)

@@ -90,7 +90,10 @@ func (st *Store) CompactNow(ctx context.Context, dead float64, progress func(Com
 		return CompactReport{}, errs.Wrap(op, err)
 	}
 	defer leave()
-	r := compactRun{st: st, dead: max(dead, 1e-9), progress: progress, begin: time.Now(), copied: st.counters.copied.Load(), returned: st.counters.returned.Load()}
+	r := compactRun{
+		st: st, dead: max(dead, 1e-9), upTo: st.lastNumber.Load(), progress: progress,
+		begin: time.Now(), copied: st.counters.copied.Load(), returned: st.counters.returned.Load(),
+	}
 	err = r.run(inner)
 	if cause := context.Cause(inner); err != nil && cause != nil {
 		err = cause
@@ -104,6 +107,7 @@ func (st *Store) CompactNow(ctx context.Context, dead float64, progress func(Com
 type compactRun struct {
 	st               *Store
 	dead             float64
+	upTo             uint64 // number of a segment: those made later hold what was copied
 	progress         func(CompactProgress)
 	begin            time.Time
 	copied, returned int64 // counters at the begin
@@ -119,7 +123,7 @@ func (r *compactRun) run(ctx context.Context) error {
 		if err := r.st.compaction.take(ctx); err != nil {
 			return err
 		}
-		some, err := r.st.compactNext(ctx, r.dead, func(s *seg, n int) {
+		some, err := r.st.compactNext(ctx, r.dead, r.upTo, func(s *seg, n int) {
 			r.done += int64(n)
 			r.tell(s)
 		})
@@ -135,20 +139,20 @@ func (r *compactRun) tell(s *seg) {
 	if r.progress == nil {
 		return
 	}
-	p := CompactProgress{Segment: segment.Name(s.Number, s.Kind), Segments: r.report.Segments, Done: r.done, Total: r.done + r.st.toCopy(r.dead)}
+	p := CompactProgress{Segment: segment.Name(s.Number, s.Kind), Segments: r.report.Segments, Done: r.done, Total: r.done + r.st.toCopy(r.dead, r.upTo)}
 	if t := time.Since(r.begin); r.done > 0 {
 		p.ETA = time.Duration(float64(t) * float64(p.Total-p.Done) / float64(r.done))
 	}
 	r.progress(p)
 }
 
-// toCopy is the bytes of living records in segments that are dead enough, or being compacted.
-func (st *Store) toCopy(dead float64) int64 {
+// toCopy is the bytes of living records in segments up to a number that are dead enough, or being compacted.
+func (st *Store) toCopy(dead float64, upTo uint64) int64 {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	n := int64(0)
 	for _, s := range *st.segments.Load() {
-		if s.moving || s.wants(dead) {
+		if s.moving || (s.Number <= upTo && s.wants(dead)) {
 			n += s.bytes.Load()
 		}
 	}
@@ -183,12 +187,12 @@ func (st *Store) compactOne(ctx context.Context, deadMin float64) (bool, error) 
 		return false, err
 	}
 	defer st.compaction.give()
-	return st.compactNext(ctx, deadMin, nil)
+	return st.compactNext(ctx, deadMin, segment.NumberMax, nil)
 }
 
-// compactNext is compactOne for who has the turn; step, if not nil, is called with the bytes that were copied.
-func (st *Store) compactNext(ctx context.Context, deadMin float64, step func(s *seg, n int)) (bool, error) {
-	s := st.mostDead(deadMin)
+// compactNext is compactOne, of segments up to a number, for who has the turn; step, if not nil, is called with the bytes that were copied.
+func (st *Store) compactNext(ctx context.Context, deadMin float64, upTo uint64, step func(s *seg, n int)) (bool, error) {
+	s := st.mostDead(deadMin, upTo)
 	if s == nil {
 		return false, nil
 	}
@@ -232,12 +236,12 @@ func (s *seg) deadShare() float64 {
 }
 
 // mostDead finds the segment to be compacted next and marks it: it stays until moved.
-func (st *Store) mostDead(deadMin float64) *seg {
+func (st *Store) mostDead(deadMin float64, upTo uint64) *seg {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	var best *seg
 	for _, s := range *st.segments.Load() {
-		if s.wants(deadMin) && (best == nil || s.deadShare() > best.deadShare()) {
+		if s.Number <= upTo && s.wants(deadMin) && (best == nil || s.deadShare() > best.deadShare()) {
 			best = s
 		}
 	}

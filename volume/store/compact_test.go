@@ -242,3 +242,27 @@ func TestARemovedSegmentIsNotDamaged(t *testing.T) {
 	}
 	must(t, st.Close())
 }
+
+// TestCompactNowEnds: asked for all that is dead in the least, it rewrites the segments that there are, not those that it makes of them.
+func TestCompactNowEnds(t *testing.T) {
+	st, err := Open("/v", tiny(vfs.NewMem()))
+	must(t, err)
+	for n := range 200 {
+		put(t, st, n, 3000)
+	}
+	before := st.Stats().Segments
+	limited, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done, err := st.CompactNow(limited, 0, func(p CompactProgress) {
+		if p.Segments > 2*before {
+			cancel()
+		}
+	})
+	if err != nil || done.Segments >= before || done.Copied > 200*3000 {
+		t.Fatalf("of %d segments: %+v, %v", before, done, err)
+	}
+	for n := range 200 {
+		check(t, st, n, 3000)
+	}
+	must(t, st.Close())
+}

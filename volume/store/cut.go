@@ -53,8 +53,15 @@ func (l *log) hold(p *parking) {
 	<-p.release
 }
 
-// settled syncs what was written; it fails if a seal is not on disk.
+// settled syncs what was written; it fails if a seal is not on disk. One that is owed after a failure is written to a segment made for it:
+// perhaps nothing else will ever be written to this log.
 func (l *log) settled() error {
+	if l.active == nil && len(l.pending) > 0 {
+		if err := l.rotate(0); err != nil {
+			l.st.o.Logf("a failed segment cannot be sealed: %v", err)
+			return errNotSealed
+		}
+	}
 	if l.active != nil && l.active.Synced() < l.active.Pos() {
 		if err := l.syncActive(); err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"minikv/internal/errs"
+	"minikv/volume/segment"
 )
 
 // janitor watches free space, removes dead segments and writes the index down; beside it run compaction and the scrub, which may take
@@ -153,7 +154,7 @@ func (st *Store) Tidy(ctx context.Context) error {
 	if st.o.CompactDead <= 0 || !st.compaction.tryTake() {
 		return nil
 	}
-	some, err := st.compactNext(inner, st.o.CompactDead, nil)
+	some, err := st.compactNext(inner, st.o.CompactDead, segment.NumberMax, nil)
 	st.compaction.give()
 	if err != nil {
 		return err

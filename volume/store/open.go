@@ -48,6 +48,9 @@ func (st *Store) open() error {
 		return err
 	}
 	if st.id, err = openIdentity(&st.o, st.dir, len(files)+len(strays) == 0); err != nil {
+		for _, f := range files {
+			f.Release()
+		}
 		return err
 	}
 	files = slices.DeleteFunc(files, func(f *segment.File) bool { return !st.own(f) })
@@ -181,8 +184,10 @@ func (st *Store) Damage() []Damage {
 	return slices.Clone(st.damage)
 }
 
-// abandon closes what a failed open had opened.
+// abandon ends what a failed open had begun, and closes what it had opened.
 func (st *Store) abandon() {
+	st.closing.Store(true)
+	st.background.Wait() // a segment may be in the making
 	for _, l := range []*log{st.small, st.large} {
 		if l.spare != nil {
 			l.spare.Release()

@@ -101,6 +101,7 @@ func (r *replay) survey(f *segment.File, off int64, h *record.Header, data []byt
 	ends, err := record.ParseEnds(data)
 	for _, e := range ends {
 		r.seals[e.Segment] = append(r.seals[e.Segment], sealAt{f.Number, off, e})
+		r.st.lastNumber.Store(max(r.st.lastNumber.Load(), e.Segment)) // the seal of one that is gone must not speak of another
 	}
 	return err
 }

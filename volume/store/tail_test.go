@@ -30,3 +30,39 @@ func TestTheLastOfTwoInTails(t *testing.T) {
 	}
 	must(t, st.Close())
 }
+
+// TestRotAcrossTheDurableEnd: damage that reaches from what was surely on disk into what follows is reported, and does not keep the volume from
+// opening.
+func TestRotAcrossTheDurableEnd(t *testing.T) {
+	mem := vfs.NewMem()
+	o := tiny(mem)
+	o.Fsync = Never
+	st, err := Open("/v", o)
+	must(t, err)
+	put(t, st, 0, 1000)
+	put(t, st, 1, 1000)
+	release, err := st.small.park() // both are synced
+	must(t, err)
+	release()
+	put(t, st, 2, 1000)
+	put(t, st, 3, 1000)
+	crashed := mem.CrashClone(vfs.Survival{Percent: 100})
+	f, err := crashed.OpenReadWrite((*st.segments.Load())[1].Path(), "")
+	must(t, err)
+	for _, n := range []int{1, 2} {
+		e, _, err := st.index.Get(testID(n))
+		must(t, err)
+		_, err = f.WriteAt([]byte{0xff, 0xff}, e.Off()+10)
+		must(t, err)
+	}
+	must(t, f.Close())
+	must(t, st.Close())
+
+	st, err = Open("/v", tiny(crashed))
+	must(t, err)
+	check(t, st, 0, 1000)
+	if d := st.Damage(); len(d) != 1 {
+		t.Fatalf("%+v", d)
+	}
+	must(t, st.Close())
+}
