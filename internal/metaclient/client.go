@@ -1,6 +1,7 @@
 package metaclient
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"sync"
@@ -44,7 +45,7 @@ type Config struct {
 type Client struct {
 	coord  Coordinator
 	cfg    Config
-	layout atomic.Pointer[metapb.Layout]
+	layout atomic.Pointer[layoutAt]
 	outage outage
 
 	unresolved atomic.Int64 // commands that nobody waits for and whose outcome is asked for
@@ -142,9 +143,20 @@ func (c *Client) keep() {
 func (c *Client) Unresolved() int { return int(c.unresolved.Load()) }
 
 // Layout is the cached layout; callers do not change it.
-func (c *Client) Layout() *metapb.Layout { return c.layout.Load() }
+func (c *Client) Layout() *metapb.Layout {
+	if l := c.layout.Load(); l != nil {
+		return l.layout
+	}
+	return nil
+}
 
-// RefreshLayout reads it anew.
+// layoutAt is a layout and the index of the state that it was read from.
+type layoutAt struct {
+	layout *metapb.Layout
+	index  uint64
+}
+
+// RefreshLayout reads it anew. Of answers that overtake one another the newest stays.
 func (c *Client) RefreshLayout(ctx context.Context) error {
 	const op = "metaclient.RefreshLayout"
 	a, err := c.Read(ctx, &metapb.Query{Q: &metapb.Query_Layout{Layout: &metapb.LayoutQuery{}}})
@@ -154,8 +166,16 @@ func (c *Client) RefreshLayout(ctx context.Context) error {
 	if len(a.GetLayout().GetCluster().GetId()) == 0 {
 		return errs.E(op, errs.Unavailable, "there is no cluster yet")
 	}
-	c.layout.Store(a.GetLayout())
-	return nil
+	next := &layoutAt{a.GetLayout(), a.GetIndex()}
+	for {
+		old := c.layout.Load()
+		if old != nil && old.index > next.index && bytes.Equal(old.layout.Cluster.Id, next.layout.Cluster.Id) {
+			return nil
+		}
+		if c.layout.CompareAndSwap(old, next) {
+			return nil
+		}
+	}
 }
 
 // Read answers q linearizably, trying again while no coordinator leads.
