@@ -25,7 +25,7 @@ type blob struct {
 	before  *blob         // the one before it in the body; nil: none, or settled
 	settled chan struct{} // closed when its counter is final, or the write has failed
 
-	refs int // guarded by w.mu: the placing, and each prepare that has not returned
+	refs int // guarded by w.mu: the hashing, the placing, and each prepare that has not returned
 
 	oneData  [1][]byte // room for small bodies
 	oneChunk [1]*chunk
@@ -61,15 +61,12 @@ type filler struct {
 }
 
 // fill reads the next blob, taking memory as bytes come. An empty blob means that the body has ended. The blob is returned with
-// an error too, to be unref'd.
+// an error too, to be unref'd, and once more when f.h has hashed it.
 func (w *Write) fill(ctx context.Context, f *filler) (*blob, error) {
-	b := &blob{refs: 1}
+	b := &blob{refs: 2}
 	b.w, b.memory, b.account, b.interrupt = w, w.s.writes, w.account, w.interrupt
 	b.data, b.chunks = b.oneData[:0], b.oneChunk[:0]
-	defer func() {
-		f.h.Wait() // the chunks may go from now on
-		b.memory.filled(&b.holder)
-	}()
+	defer func() { b.memory.filled(&b.holder) }()
 	if err := f.tooLarge(uint64(max(f.size, 0))); err != nil {
 		return b, err
 	}

@@ -106,7 +106,7 @@ func (s *Store) Write(ctx context.Context, r io.Reader, opt WriteOptions) (*Writ
 	return w, nil
 }
 
-// stream fills blobs one after the other and sends each on its way.
+// stream fills blobs one after the other and sends each on its way. What is still to be hashed of one is hashed meanwhile.
 func (w *Write) stream(ctx context.Context, f *filler) error {
 	var before *blob
 	for index := 0; !f.ended; index++ {
@@ -114,28 +114,40 @@ func (w *Write) stream(ctx context.Context, f *filler) error {
 		if err == nil && b.size > 0 {
 			err = w.failure()
 		}
-		if err != nil || b.size == 0 {
+		last := err != nil || b.size == 0
+		if last {
 			b.unref()
+		} else {
+			b.index, b.before, b.settled = index, before, make(chan struct{})
+			before = b
+			err = w.send(ctx, b, f.ended && index == 0)
+		}
+		f.h.Wait()
+		b.unref()
+		if last || err != nil {
 			return err
 		}
-		w.size += uint64(b.size)
-		b.index, b.before, b.settled = index, before, make(chan struct{})
-		before = b
-		if f.ended && index == 0 {
-			w.start(ctx, b, false)
-			return nil
-		}
-		if w.slots == nil {
-			w.slots = make(chan struct{}, blobsInFlight)
-		}
-		select {
-		case w.slots <- struct{}{}:
-		case <-ctx.Done():
-			b.unref()
-			return ctx.Err()
-		}
-		w.start(ctx, b, true)
 	}
+	return nil
+}
+
+// send starts a blob: the only one of a body here, others beside the filling of the next, when there is a slot.
+func (w *Write) send(ctx context.Context, b *blob, only bool) error {
+	w.size += uint64(b.size)
+	if only {
+		w.start(ctx, b, false)
+		return nil
+	}
+	if w.slots == nil {
+		w.slots = make(chan struct{}, blobsInFlight)
+	}
+	select {
+	case w.slots <- struct{}{}:
+	case <-ctx.Done():
+		b.unref()
+		return ctx.Err()
+	}
+	w.start(ctx, b, true)
 	return nil
 }
 

@@ -6,6 +6,8 @@ import (
 	"crypto/md5"
 	"errors"
 	"io"
+	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -50,28 +52,34 @@ func TestBodiesOfAnySizeComeBack(t *testing.T) {
 	}
 }
 
-// wipingVolume overwrites what it was given, as the next body does that gets the buffers.
-type wipingVolume struct{ *fakeVolume }
-
-func (v wipingVolume) Prepare(ctx context.Context, id object.BlobID, ep object.Epochs, data [][]byte) (bool, error) {
-	durable, err := v.fakeVolume.Prepare(ctx, id, ep, data)
-	for _, d := range data {
-		clear(d)
-	}
-	return durable, err
-}
-
-// TestDigestsAreOfWhatCame: bytes are hashed before their buffers can be used again, though large ones are hashed beside the reading.
+// TestDigestsAreOfWhatCame: a buffer is not used again before it was hashed, though large ones are hashed beside the reading and the placing.
 func TestDigestsAreOfWhatCame(t *testing.T) {
-	c := newCluster(1, 1, 4, 1<<20)
-	c.volumes[1] = wipingVolume{c.fakes[1]}
-	s := newStore(t, c, Options{})
-	for _, n := range []int{100 << 10, 1 << 20, 5<<20 + 12345} {
+	s := newStore(t, newCluster(1, 1, 4, 1<<20), Options{})
+	stop := make(chan struct{})
+	var others sync.WaitGroup
+	for class, size := range chunkSizes { // other bodies, which take every buffer that is let go
+		others.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				c := newChunk(class, grant{})
+				clear(c.buf[:size])
+				chunkPools[class].Put(c)
+				runtime.Gosched()
+			}
+		})
+	}
+	for _, n := range append(slices.Repeat([]int{3<<20 + 12345, 1 << 20}, 12), 100<<10) {
 		want := body(n)
 		w, err := s.Write(context.Background(), bytes.NewReader(bytes.Clone(want)), WriteOptions{Size: int64(n), Digests: md5Only})
 		require.NoError(t, err)
 		require.Equal(t, md5.Sum(want), w.Sums.MD5, "%d bytes", n)
 	}
+	close(stop)
+	others.Wait()
 }
 
 func TestRunBasesAreNew(t *testing.T) {
