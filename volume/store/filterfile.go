@@ -51,10 +51,13 @@ func (st *Store) putFilter(generation uint64, f *index.Filter) error {
 	if cerr := w.Close(); err == nil {
 		err = cerr
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		err = fs.Rename(name+".tmp", name)
 	}
-	return fs.Rename(name+".tmp", name)
+	if err != nil {
+		fs.Remove(name + ".tmp")
+	}
+	return err
 }
 
 // checkFilter looks at the head of the filter file at open. Only one of a newer format is an error.

@@ -147,12 +147,21 @@ func (c *cut) count(e *index.Entry) {
 	}
 }
 
-// writeIndex writes the merged entries and the head under a temporary name, gives it its name, and opens it.
-func (st *Store) writeIndex(c *cut, m *index.Merge) (*index.Base, error) {
+// writeIndex writes the merged entries and the head under a temporary name, gives it its name, and opens it. Where there is no room for it,
+// it takes none.
+func (st *Store) writeIndex(c *cut, m *index.Merge) (base *index.Base, err error) {
 	fs, name := st.o.FS, st.o.FS.PathJoin(st.dir, indexName)
 	if err := fs.Remove(name + ".tmp"); err != nil && !vfs.IsNotExist(err) {
 		return nil, err
 	}
+	if err := st.roomForIndex(c.headLen() + m.Entries()*int64(index.EntryLen)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			fs.Remove(name + ".tmp")
+		}
+	}()
 	f, err := vfs.OpenFile(fs, name+".tmp", os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
@@ -187,12 +196,22 @@ func (st *Store) writeIndex(c *cut, m *index.Merge) (*index.Base, error) {
 	if err := vfs.SyncDir(fs, st.dir); err != nil {
 		return nil, err
 	}
-	base, err := mapIndex(f, c)
-	if err == nil {
-		base.SetFilter(filter)
-		st.writeFilter(c.generation, filter)
+	if base, err = mapIndex(f, c); err != nil {
+		return nil, err
 	}
-	return base, err
+	base.SetFilter(filter)
+	st.writeFilter(c.generation, filter)
+	return base, nil
+}
+
+// roomForIndex refuses to begin an index of at least so many bytes that will not fit: on a full disk that would take, with every attempt, what
+// deletes need.
+func (st *Store) roomForIndex(bytes int64) error {
+	u, err := st.o.FS.GetDiskUsage(st.dir)
+	if err == nil && u.AvailBytes < uint64(bytes) {
+		return errs.E("", errs.StorageFull, "%d bytes are free, the index needs %d", u.AvailBytes, bytes)
+	}
+	return err
 }
 
 // mapIndex looks at the table of an index file whose head is known.

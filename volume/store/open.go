@@ -133,11 +133,15 @@ func (st *Store) openFiles() (files []*segment.File, strays []string, err error)
 			}
 			continue
 		}
-		number, _, ok := segment.ParseName(name)
+		base, lost := strings.CutSuffix(name, lostSuffix)
+		number, _, ok := segment.ParseName(base)
 		if !ok {
 			continue
 		}
 		st.lastNumber.Store(max(st.lastNumber.Load(), number))
+		if lost {
+			continue
+		}
 		f, err := segment.Open(st.o.FS, st.dir, name)
 		switch {
 		case err == nil:
