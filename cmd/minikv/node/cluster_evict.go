@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"minikv/coordinator/meta"
 	"minikv/proto/metapb"
 	"minikv/volume"
 )
@@ -53,14 +54,22 @@ func (c *cluster) evict() {
 }
 
 // placementOf is what a volume has of the layout. Shards with a member that lacks a blob are kept whoever they belong to: what is here may
-// be the last copy of it, of a volume that was removed and is back, or after the restore of an old backup. kept says that there are such.
+// be the last copy of it, of a volume that was removed and is back, or after the restore of an old backup. So are shards with a member that is
+// out or removed, of which nobody can tell what it lacks, until others have taken its place. kept says that there are such.
 func placementOf(l *metapb.Layout, lacks []*metapb.MissingCount, number uint32) (p volume.Placement, kept bool) {
 	p = volume.Placement{
 		Epochs: make([]uint64, len(l.GetShards())), Mine: make([]bool, len(l.GetShards())), Horizon: l.GetCluster().GetHorizon(),
 	}
+	away := map[uint32]bool{}
+	for _, v := range l.GetVolumes() {
+		away[v.Number] = v.State >= meta.VolumeOut
+	}
 	for i, row := range l.GetShards() {
 		p.Epochs[i] = row.Epoch
 		p.Mine[i] = slices.Contains(row.Members, number) || slices.Contains(row.Joining, number) || slices.Contains(row.Leaving, number)
+		if !p.Mine[i] && slices.ContainsFunc(row.Members, func(v uint32) bool { return away[v] }) {
+			p.Mine[i], kept = true, true
+		}
 	}
 	for _, x := range lacks {
 		if i := int(x.Shard); i < len(p.Mine) && x.Count > 0 && !p.Mine[i] && slices.Contains(l.Shards[i].Members, x.Volume) {

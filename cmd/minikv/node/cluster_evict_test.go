@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"minikv/coordinator/meta"
 	"minikv/proto/metapb"
 )
 
@@ -28,4 +29,18 @@ func TestWhatMembersLackIsKept(t *testing.T) {
 	}, 7)
 	require.True(t, kept)
 	require.Equal(t, []bool{false, true, true, true, true}, p.Mine)
+}
+
+// TestWhatNobodyElseMayHaveIsKept: a member that is out or was removed tells nothing of what it lacks. After the restore of an old backup it
+// may have gone long ago, with all that the shard's move brought here.
+func TestWhatNobodyElseMayHaveIsKept(t *testing.T) {
+	for state, kept := range map[uint32]bool{meta.VolumeIn: false, meta.VolumeDraining: false, meta.VolumeOut: true, meta.VolumeRemoved: true} {
+		p, k := placementOf(&metapb.Layout{
+			Cluster: &metapb.ClusterRow{Horizon: 9},
+			Volumes: []*metapb.VolumeRow{{Number: 1}, {Number: 2, State: state}, {Number: 3}, {Number: 4}, {Number: 7}},
+			Shards:  []*metapb.ShardRow{{Shard: 0, Epoch: 4, Members: []uint32{1, 2, 3}}, {Shard: 1, Epoch: 5, Members: []uint32{1, 3, 4}}},
+		}, nil, 7)
+		require.Equal(t, kept, k, "state %d", state)
+		require.Equal(t, []bool{kept, false}, p.Mine, "state %d", state)
+	}
 }
