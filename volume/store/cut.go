@@ -58,8 +58,7 @@ func (l *log) hold(p *parking) {
 func (l *log) settled() error {
 	if l.active == nil && len(l.pending) > 0 {
 		if err := l.rotate(0); err != nil {
-			l.st.o.Logf("a failed segment cannot be sealed: %v", err)
-			return errNotSealed
+			return errs.Wrap("sealing a failed segment", err)
 		}
 	}
 	if l.active != nil && l.active.Synced() < l.active.Pos() {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"syscall"
 	"testing"
 
@@ -71,10 +72,14 @@ func TestTheIndexIsWrittenAfterAFailure(t *testing.T) {
 	if _, err := st.Prepare(ctx, testID(2), object.Epochs{Cluster: 5}, [][]byte{testData(2, 20000)}); err == nil {
 		t.Fatal("a failed sync was acknowledged")
 	}
-	fs.SetHooks(vfs.Hooks{})
+	fs.SetHooks(vfs.Hooks{Before: vfs.FailFrom(1, vfs.OnPath("*.large.seg*", vfs.Kinds(vfs.OpCreate)), syscall.EIO)})
 	for n := 10; n < 30; n++ {
 		put(t, st, n, 100)
 	}
+	if err := st.Checkpoint(); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("it cannot be sealed, and says %v", err)
+	}
+	fs.SetHooks(vfs.Hooks{})
 	must(t, st.Tidy(ctx))
 	if s := st.Stats(); s.Checkpoints != 1 || st.index.New() > 0 {
 		t.Fatalf("%d checkpoints, %d entries are newer", s.Checkpoints, st.index.New())
