@@ -57,7 +57,7 @@ func newRawLog(b *testing.B, dir string, size, writers int, zeros bool, o Option
 	}
 	r.size = l.Size(size)
 	r.group = min(writers, most/r.size)
-	r.buf = vfs.AlignedBuffer(r.group * r.size)
+	r.buf = ownMemory(vfs.AlignedBuffer(r.group * r.size))
 	r.open, r.rest = r.newGroup(), r.newGroup()
 	r.wake, r.closed = make(chan struct{}, 1), make(chan struct{})
 	r.fresh(b)
@@ -68,6 +68,14 @@ func newRawLog(b *testing.B, dir string, size, writers int, zeros bool, o Option
 		r.f.Close()
 	})
 	return r
+}
+
+// ownMemory makes b memory of its own, as what clients send is: until it is written, all its pages are one.
+func ownMemory(b []byte) []byte {
+	for i := range b {
+		b[i] = byte(i)
+	}
+	return b
 }
 
 func (r *rawLog) newGroup() *rawGroup {
@@ -270,7 +278,7 @@ func benchPut(b *testing.B, fsync Policy, size, writers int) {
 	if small {
 		grows = newRawLog(b, dir, size, writers, false, o)
 	}
-	c := &crew{st: st, data: [][]byte{make([]byte, size)}}
+	c := &crew{st: st, data: [][]byte{ownMemory(make([]byte, size))}}
 	turn := max(writers, min(16<<20/size, 16*writers)) // some 16 groups, at most 16 MiB
 	for range 8 {
 		c.put(turn, writers)
