@@ -105,8 +105,12 @@ func weightOf(row *metapb.VolumeRow, v *coordpb.NodeVolume) *uint64 {
 // registered says that a row says what the node says.
 func registered(row *metapb.VolumeRow, r *coordpb.JoinRequest, v *coordpb.NodeVolume) bool {
 	return row != nil && !row.Silent && row.State != meta.VolumeRemoved &&
-		row.Node == r.Node && row.Zone == r.Zone && row.Address == v.Address && row.Capacity == v.DiskTotal
+		row.Node == r.Node && row.Zone == r.Zone && row.Address == v.Address && sameSize(row.Capacity, v.DiskTotal)
 }
+
+// sameSize says that two sizes of a disk differ by less than a sixty-fourth. Where a pool of disks is shared (ZFS, btrfs), a file system's size moves
+// with whatever is written beside it; to follow every step would be an entry and a new layout for all gateways each second.
+func sameSize(a, b uint64) bool { return max(a, b)-min(a, b) <= max(a, b)/64 }
 
 // rowOf is the row of the volume with that id; nil: it is not known.
 func rowOf(l *metapb.Layout, id []byte) *metapb.VolumeRow {
